@@ -1,0 +1,1 @@
+"""Shapes, grids, configs and errors that every room shares; no tensors are computed here."""

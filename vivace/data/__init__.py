@@ -1,0 +1,1 @@
+"""Video files and cameras, training clips, instruction phrases and programmatic edit pairs."""

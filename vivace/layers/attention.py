@@ -1,0 +1,153 @@
+"""Softmax attention: over sink, window and chunk (self), and over text (cross)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vivace.core.errors import ConfigError
+from vivace.layers.norm import RmsNorm
+from vivace.layers.rope import Rotation, rotate, rotation_table
+from vivace.state.kv_cache import SinkWindowCache
+
+FrameTokens = Float[Tensor, "b t s dim"]
+HeadTokens = Float[Tensor, "b heads t s d"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoftmaxSpec:
+    """A softmax mixer over sink + window + current chunk.
+
+    `window_frames=None` keeps the whole history. `max_distance_frames` caps how far behind the chunk a cached
+    frame may appear to the rotary positions, so that a stream of any length stays within distances seen in
+    training; None keeps absolute distances, as the official code does.
+    """
+
+    num_sink_frames: int
+    window_frames: int | None
+    max_distance_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_sink_frames < 0 or (self.window_frames is not None and self.window_frames < 0):
+            raise ConfigError(
+                f"SoftmaxSpec: got {self.num_sink_frames} sink and {self.window_frames} window frames, "
+                "expected 0 or more"
+            )
+
+
+class SinkWindowAttention(nn.Module):
+    """Hybrid DiT's softmax block with an output gate.
+
+    Source: SANA-Streaming, hybrid DiT; SANA-WM section 3.2, "Hybrid GDN/Softmax Attention".
+    Deviation: keys are cached before rotation and rotated when read; with `max_distance_frames=None` this equals
+    the official post-RoPE cache.
+    """
+
+    def __init__(self, dim: int, num_heads: int, spec: SoftmaxSpec) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.spec = spec
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.query_norm = RmsNorm(dim, eps=1e-5)
+        self.key_norm = RmsNorm(dim, eps=1e-5)
+        self.output_gate = nn.Linear(dim, dim)
+        self.project = nn.Linear(dim, dim)
+        nn.init.zeros_(self.output_gate.weight)
+        nn.init.constant_(self.output_gate.bias, 1.0)
+
+    def forward(
+        self,
+        x: FrameTokens,
+        table: tuple[Rotation, Rotation],
+        state: SinkWindowCache | None,
+        chunks: Sequence[int],
+        start: int,
+        size: tuple[int, int],
+    ) -> tuple[FrameTokens, SinkWindowCache]:
+        """Attend over what is kept and the current chunk, chunk after chunk.
+
+        Args:
+            x: Tokens of sum(chunks) latent frames, the first of which is frame `start`.
+            table: Rotation of those frames.
+            state: What is kept of earlier chunks; None for an empty stream.
+            chunks: Chunk sizes in latent frames.
+            start: Absolute index of the first latent frame.
+            size: Token rows and columns of a frame.
+        """
+        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        query, key = self._split(self.query_norm(query)), self._split(self.key_norm(key))
+        value = self._split(value)
+        cache = SinkWindowCache.empty(key) if state is None else state
+        rotated_query, rotated_key = rotate(query, table), rotate(key, table)
+        outputs: list[Tensor] = []
+        first = 0
+        for frames in chunks:
+            chunk = slice(first, first + frames)
+            past_key = self._rotate_past(cache, start + first, size)
+            keys = torch.cat([past_key, rotated_key[:, :, chunk]], dim=2)
+            values = torch.cat([cache.value, value[:, :, chunk]], dim=2)
+            outputs.append(_attend(rotated_query[:, :, chunk], keys, values))
+            cache = cache.append(key[:, :, chunk], value[:, :, chunk], start + first)
+            cache, _ = cache.evict(self.spec.num_sink_frames, self.spec.window_frames)
+            first += frames
+        out = rearrange(torch.cat(outputs, dim=2), "b heads t s d -> b t s (heads d)")
+        gate = F.silu(self.output_gate(x).float()).to(out.dtype)
+        return self.project(out * gate), cache
+
+    def _rotate_past(self, cache: SinkWindowCache, start: int, size: tuple[int, int]) -> HeadTokens:
+        if not cache.positions:
+            return cache.key
+        cap = self.spec.max_distance_frames
+        positions = cache.positions if cap is None else tuple(max(p, start - cap) for p in cache.positions)
+        table = rotation_table(positions, *size, cache.key.shape[-1], cache.key.device)
+        return rotate(cache.key, table)
+
+    def _split(self, x: FrameTokens) -> HeadTokens:
+        return rearrange(x, "b t s (heads d) -> b heads t s d", heads=self.num_heads)
+
+
+def _attend(query: HeadTokens, key: HeadTokens, value: HeadTokens) -> HeadTokens:
+    frames = query.shape[2]
+    flat = [rearrange(x, "b heads t s d -> b heads (t s) d") for x in (query, key, value)]
+    out = F.scaled_dot_product_attention(*flat)
+    return rearrange(out, "b heads (t s) d -> b heads t s d", t=frames)
+
+
+class CrossAttention(nn.Module):
+    """Attention from video tokens to text tokens; text keys and values are projected once per prompt."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.query_norm = RmsNorm(dim, eps=1e-6)
+        self.key_norm = RmsNorm(dim, eps=1e-6)
+        self.project = nn.Linear(dim, dim)
+
+    def project_text(
+        self, text: Float[Tensor, "b m dim"]
+    ) -> tuple[Float[Tensor, "b heads m d"], Float[Tensor, "b heads m d"]]:
+        """Keys and values of the text tokens."""
+        key, value = self.key_value(text).chunk(2, dim=-1)
+        return self._split(self.key_norm(key)), self._split(value)
+
+    def forward(
+        self,
+        x: FrameTokens,
+        key: Float[Tensor, "b heads m d"],
+        value: Float[Tensor, "b heads m d"],
+        mask: Bool[Tensor, "b m"],
+    ) -> FrameTokens:
+        """Attend to the text tokens for which `mask` is true; every row of `mask` needs at least one."""
+        frames = x.shape[1]
+        query = self._split(rearrange(self.query_norm(self.query(x)), "b t s dim -> b (t s) dim"))
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        return self.project(rearrange(out, "b heads (t s) d -> b t s (heads d)", t=frames))
+
+    def _split(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b heads n d"]:
+        return rearrange(x, "b n (heads d) -> b heads n d", heads=self.num_heads)

@@ -1,0 +1,58 @@
+"""How the noise level enters: a timestep embedding and shared-table modulation."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FrameTokens = Float[Tensor, "b t s dim"]
+PerFrame = Float[Tensor, "b t dim"]
+
+NUM_TIMESTEPS = 1000
+
+
+class TimestepEmbedding(nn.Module):
+    """Sinusoids of the timestep (0 to 1000) through a two-layer perceptron."""
+
+    def __init__(self, dim: int, num_sinusoids: int = 256) -> None:
+        super().__init__()
+        self.num_sinusoids = num_sinusoids
+        self.hidden = nn.Linear(num_sinusoids, dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, sigma: Float[Tensor, "b t"]) -> PerFrame:
+        """Embed noise levels in [0, 1]."""
+        half = self.num_sinusoids // 2
+        steps = torch.arange(half, dtype=torch.float32, device=sigma.device)
+        angles = (sigma.float() * NUM_TIMESTEPS)[..., None] * torch.exp(-math.log(1e4) * steps / half)
+        sinusoids = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.hidden.weight.dtype)
+        return self.out(F.silu(self.hidden(sinusoids)))
+
+
+class Modulation(NamedTuple):
+    """Shift, scale and gate of one branch of a block."""
+
+    shift: Float[Tensor, "b t 1 dim"]
+    scale: Float[Tensor, "b t 1 dim"]
+    gate: Float[Tensor, "b t 1 dim"]
+
+    def apply(self, x: FrameTokens) -> FrameTokens:
+        """Shift and scale normalised tokens."""
+        return torch.addcmul(self.shift, x, 1 + self.scale)
+
+
+class ModulationTable(nn.Module):
+    """A block's offsets to the modulation that all blocks share (adaLN-single)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
+
+    def forward(self, shared: Float[Tensor, "b t six_dim"]) -> tuple[Modulation, Modulation]:
+        """Modulations of the mixer and of the feed-forward."""
+        rows = rearrange(shared, "b t (six dim) -> six b t 1 dim", six=6) + self.table[:, None, None, None, :]
+        return Modulation(*rows[:3]), Modulation(*rows[3:])

@@ -1,0 +1,1 @@
+"""Official checkpoint names to ours and back; names and layouts only."""
