@@ -45,21 +45,13 @@ class GluConvFeedForward(nn.Module):
 
     def _temporal(self, y: FrameTokens, state: ConvTail | None, chunks: Sequence[int]) -> FrameTokens:
         before, center, after = self.temporal.to(y.dtype).unbind()
-        parts = []
-        start = 0
-        left = None if state is None else rearrange(state.frames, "b c t h w -> b t (h w) c").to(y.dtype)
-        for frames in chunks:
-            chunk = y[:, start : start + frames]
-            previous = chunk[:, :-1] if left is None else torch.cat([left, chunk[:, :-1]], dim=1)
-            out = chunk + chunk @ center
-            out = out + _pad_front(previous @ before, frames)
-            if frames > 1:
-                out = out + F.pad(chunk[:, 1:] @ after, (0, 0, 0, 0, 0, 1))
-            parts.append(out)
-            left = chunk[:, -1:]
-            start += frames
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-
-def _pad_front(x: FrameTokens, frames: int) -> FrameTokens:
-    return F.pad(x, (0, 0, 0, 0, frames - x.shape[1], 0))
+        if state is None:
+            left = torch.zeros_like(y[:, :1])
+        else:
+            left = rearrange(state.frames, "b c t h w -> b t (h w) c").to(y.dtype)
+        out = y + y @ center + torch.cat([left, y[:, :-1]], dim=1) @ before
+        if max(chunks) > 1:
+            ends = torch.tensor(chunks).cumsum(0) - 1
+            right = F.pad(y[:, 1:], (0, 0, 0, 0, 0, 1)).index_fill(1, ends.to(y.device), 0)
+            out = out + right @ after
+        return out

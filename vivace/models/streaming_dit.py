@@ -190,7 +190,7 @@ class StreamingDit(nn.Module):
         if sum(chunks) != frames:
             raise ConfigError(f"chunks {chunks} add up to {sum(chunks)}, expected the {frames} frames of the latent")
         start = 0 if state is None else state.next_frame
-        memory = None if state is None else (state.take() if write else state.peek())
+        memory = None if state is None else state.peek()
         patch = self.spec.patch_size
         size = rows // patch, columns // patch
         head_dim = self.spec.dim // self.spec.num_heads
@@ -212,4 +212,9 @@ class StreamingDit(nn.Module):
         velocity = rearrange(
             x, "b t (h w) (c ph pw) -> b c t (h ph) (w pw)", h=size[0], w=size[1], ph=patch, pw=patch
         )
-        return velocity, (StreamState(tuple(written), start + frames) if write else state)
+        if not write:
+            return velocity, state
+        if state is not None:
+            # consumed only now: a forward that failed can be tried again with the same state
+            state.take()
+        return velocity, StreamState(tuple(written), start + frames)

@@ -108,6 +108,8 @@ def join_states(states: Sequence[StreamState[T]]) -> StreamState[T]:
 def split_state(state: StreamState[T], num_streams: int) -> list[StreamState[T]]:
     """Split a joined state into one state a stream; consumes it."""
     tree, next_frame = state.take(), state.next_frame
+    if num_streams == 1:
+        return [StreamState(tree, next_frame)]
 
     def part(index: int) -> StreamState[T]:
         def select(leaf: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Flow matching and sampling as functions of a callable; knows no model."""

@@ -1,0 +1,65 @@
+"""Convolutions that look back in time, as one 2-D convolution a call; the last inputs are kept as a value."""
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vivace.core.errors import ConfigError, StateError
+from vivace.state.conv import ConvTail
+
+
+class CausalConv(nn.Module):
+    """A convolution over `temporal_kernel` frames (this one and those before it) and a square of positions.
+
+    The frames of the temporal kernel are stacked in channels and time is folded into the batch, so that one
+    channels_last 2-D convolution does the work, which is what CPUs do fast. Before the start of a stream the
+    first frame is repeated: a stream begins as if its first picture had always stood still.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, temporal_kernel: int = 1, spatial_kernel: int = 3
+    ) -> None:
+        super().__init__()
+        if temporal_kernel < 1 or spatial_kernel % 2 != 1:
+            raise ConfigError(
+                f"CausalConv: got kernel {temporal_kernel} in time and {spatial_kernel} in space, "
+                "expected at least 1 and an odd number"
+            )
+        self.in_channels = in_channels
+        self.tail_frames = temporal_kernel - 1
+        self.conv = nn.Conv2d(
+            in_channels * temporal_kernel, out_channels, spatial_kernel, padding=spatial_kernel // 2
+        )
+        # Keeps the variance, so that stacks without norms start at a sane loudness.
+        nn.init.normal_(self.conv.weight, std=self.conv.weight[0].numel() ** -0.5)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(
+        self, x: Float[Tensor, "b c t h w"], tail: ConvTail | None
+    ) -> tuple[Float[Tensor, "b c2 t h w"], ConvTail]:
+        """The convolved frames and the tail that the next call needs; `tail` None starts a stream.
+
+        Raises:
+            StateError: If `tail` belongs to a stream of another shape.
+        """
+        batch, num_frames = x.shape[0], x.shape[2]
+        if self.tail_frames == 0:
+            y = self.conv(rearrange(x, "b c t h w -> (b t) c h w"))
+            return rearrange(y, "(b t) c h w -> b c t h w", b=batch), ConvTail(x[:, :, :0])
+        padded = torch.cat([self._past(x, tail), x], dim=2)
+        # Frame t of the stack holds frames t - tail_frames .. t, oldest first.
+        stacked = torch.cat([padded[:, :, i : i + num_frames] for i in range(self.tail_frames + 1)], dim=1)
+        y = self.conv(rearrange(stacked, "b c t h w -> (b t) c h w"))
+        return rearrange(y, "(b t) c h w -> b c t h w", b=batch), ConvTail(padded[:, :, num_frames:].clone())
+
+    def _past(self, x: Tensor, tail: ConvTail | None) -> Tensor:
+        if tail is None:
+            return repeat(x[:, :, 0], "b c h w -> b c t h w", t=self.tail_frames)
+        expected = (x.shape[0], x.shape[1], self.tail_frames, *x.shape[3:])
+        if tuple(tail.frames.shape) != expected:
+            raise StateError(
+                f"got a stream state of shape {tuple(tail.frames.shape)}, expected {expected}; "
+                "a state serves only streams of the number and size that it was made with"
+            )
+        return tail.frames.to(x.dtype)

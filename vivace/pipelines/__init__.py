@@ -1,0 +1,1 @@
+"""Encode, denoise, commit and decode as explicit work, and the loop over it for one stream."""

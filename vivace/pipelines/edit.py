@@ -1,0 +1,222 @@
+"""Instruction editing of video streams: runs work items, batched where streams allow it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from vivace.core.errors import ConfigError
+from vivace.diffusion.noise import stream_noise
+from vivace.diffusion.sampler import euler_step
+from vivace.models.prompt_encoder import PromptEncoder
+from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
+from vivace.models.video_vae import VideoVae
+from vivace.pipelines.stream import ChunkInFlight, EditStream, Memories, Prompt, StreamSettings, stepped
+from vivace.pipelines.work import Commit, Decode, Denoise, Encode, Work
+from vivace.state.stream_state import StreamState, join_states, split_state
+
+Latent = Float[Tensor, "b c t h w"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one work item gave: the chunk's next form, the memories after it and, from a decode, raw frames."""
+
+    flight: ChunkInFlight | None
+    memories: Memories
+    frames: UInt8[Tensor, "r h w c"] | None = None
+
+
+class EditPipeline:
+    """The networks of an editor and how each kind of work uses them."""
+
+    def __init__(
+        self, vae: VideoVae, dit: StreamingDit, prompts: PromptEncoder, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.vae = vae.to(device, dtype).eval()
+        self.dit = dit.to(device, dtype).eval()
+        self.prompts = prompts.eval()
+        self.device = device
+        self.dtype = dtype
+
+    @torch.inference_mode()
+    def encode_prompt(self, words: str) -> Prompt:
+        """Prepare an instruction.
+
+        Raises:
+            InputError: If the instruction is empty or too long.
+        """
+        features = self.prompts.encode([words])
+        text = features.tokens.to(self.device, self.dtype)
+        return Prompt(words, self.dit.embed_text(text, features.mask.to(self.device)))
+
+    def open(self, words: str, settings: StreamSettings) -> EditStream:
+        """A new stream.
+
+        Raises:
+            InputError: If the instruction is empty or too long.
+            ConfigError: If the picture size does not fit the VAE.
+        """
+        self.vae.grid.latent_size(settings.height_px, settings.width_px)
+        return EditStream(settings, self.vae.grid, self.encode_prompt(words))
+
+    def step(self, stream: EditStream, frames: UInt8[Tensor, "r h w c"] | None) -> UInt8[Tensor, "r h w c"]:
+        """Push frames (None: no more come), do all work that is possible, return the edited frames.
+
+        The definition of what an engine may do faster: plan, run, advance, for one stream.
+        """
+        if frames is None:
+            stream.finish()
+        else:
+            stream.push(frames)
+        done: list[Tensor] = []
+        while (work := stream.plan()) is not None:
+            (result,) = self.run([(stream, work)])
+            stream.advance(result.flight, result.memories)
+            if result.frames is not None:
+                done.append(result.frames)
+        if not done:
+            return torch.empty(0, stream.settings.height_px, stream.settings.width_px, 3, dtype=torch.uint8)
+        return torch.cat(done)
+
+    @torch.inference_mode()
+    def run(self, works: Sequence[tuple[EditStream, Work]]) -> list[Result]:
+        """Results in the order of `works`; one batched call for each group of works of one kind and shape.
+
+        Streams are not changed: pass each result to its stream's `advance`. Works that write memories consume the
+        stream's state.
+        """
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for index, (stream, work) in enumerate(works):
+            groups.setdefault(_group_key(stream, work), []).append(index)
+        results: dict[int, Result] = {}
+        for members in groups.values():
+            streams = [works[index][0] for index in members]
+            items = [works[index][1] for index in members]
+            results.update(zip(members, self._run_group(streams, items)))
+        return [results[index] for index in range(len(works))]
+
+    def _run_group(self, streams: list[EditStream], works: list[Work]) -> list[Result]:
+        match works[0]:
+            case Encode():
+                return self._encode(streams)
+            case Denoise():
+                return self._denoise(streams, [work for work in works if isinstance(work, Denoise)])
+            case Commit():
+                return self._commit(streams)
+            case Decode():
+                return self._decode(streams)
+
+    def _encode(self, streams: list[EditStream]) -> list[Result]:
+        video = torch.stack([stream.in_flight.frames for stream in streams]).to(self.device)
+        video = rearrange(video, "b r h w c -> b c r h w").to(self.dtype) / 127.5 - 1
+        state = _joined([stream.memories.encoder for stream in streams])
+        latent, tree = self.vae.encode(video, None if state is None else state.peek())
+        chunk = streams[0].in_flight.chunk
+        states = split_state(StreamState(tree, chunk.stop), len(streams))
+        _consume([stream.memories.encoder for stream in streams])
+        results = []
+        for stream, source, encoder in zip(streams, latent.split(1), states):
+            settings = stream.settings
+            noise = stream_noise(
+                settings.seed, chunk.start, chunk.num_frames, source.shape[1], (source.shape[3], source.shape[4])
+            )
+            flight = replace(stream.in_flight, source=source, latent=noise.to(self.device))
+            results.append(Result(flight, replace(stream.memories, encoder=encoder)))
+        return results
+
+    def _denoise(self, streams: list[EditStream], works: list[Denoise]) -> list[Result]:
+        writes = works[0].writes
+        sigmas = torch.tensor([[work.sigma] for work in works], device=self.device)
+        velocity, states = self._velocity(streams, sigmas, write=writes)
+        results = []
+        for index, (stream, work) in enumerate(zip(streams, works)):
+            noisy = _latent(stream)
+            latent = euler_step(noisy, velocity[index : index + 1].float(), work.sigma, work.sigma_next)
+            flight = stepped(stream.in_flight, latent, is_committed=writes)
+            memories = replace(stream.memories, dit=states[index]) if writes else stream.memories
+            results.append(Result(flight, memories))
+        return results
+
+    def _commit(self, streams: list[EditStream]) -> list[Result]:
+        _, states = self._velocity(streams, torch.zeros(len(streams), 1, device=self.device), write=True)
+        return [
+            Result(replace(stream.in_flight, is_committed=True), replace(stream.memories, dit=state))
+            for stream, state in zip(streams, states)
+        ]
+
+    def _velocity(
+        self, streams: list[EditStream], sigmas: Float[Tensor, "b 1"], *, write: bool
+    ) -> tuple[Latent, list[DitState]]:
+        noisy = torch.cat([_latent(stream) for stream in streams]).to(self.dtype)
+        source = torch.cat([_source(stream) for stream in streams])
+        text = _join_text([stream.in_flight.prompt.context for stream in streams])
+        state = _joined([stream.memories.dit for stream in streams])
+        velocity, after = self.dit(torch.cat([noisy, source], dim=1), sigmas, text, state, write=write)
+        if not write:
+            return velocity, []
+        assert after is not None
+        if len(streams) > 1:
+            _consume([stream.memories.dit for stream in streams])
+        return velocity, split_state(after, len(streams))
+
+    def _decode(self, streams: list[EditStream]) -> list[Result]:
+        latent = torch.cat([_latent(stream) for stream in streams]).to(self.dtype)
+        state = _joined([stream.memories.decoder for stream in streams])
+        video, tree = self.vae.decode(latent, None if state is None else state.peek())
+        pixels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        frames = rearrange(pixels, "b c r h w -> b r h w c").cpu()
+        states = split_state(StreamState(tree, streams[0].in_flight.chunk.stop), len(streams))
+        _consume([stream.memories.decoder for stream in streams])
+        results = []
+        for stream, edited, decoder in zip(streams, frames, states):
+            kept = edited[: edited.shape[0] - stream.in_flight.num_padded]
+            results.append(Result(None, replace(stream.memories, decoder=decoder), kept))
+        return results
+
+
+def _group_key(stream: EditStream, work: Work) -> tuple[object, ...]:
+    settings = stream.settings
+    writes = work.writes if isinstance(work, Denoise) else None
+    return type(work), writes, work.chunk.start, work.chunk.num_frames, settings.height_px, settings.width_px
+
+
+def _joined(states: Sequence[StreamState | None]) -> StreamState | None:
+    present = [state for state in states if state is not None]
+    if not present:
+        return None
+    if len(present) != len(states):
+        raise ConfigError("streams with and without memory cannot share a call; group them by chunk")
+    return present[0] if len(present) == 1 else join_states(present)
+
+
+def _consume(states: Sequence[StreamState | None]) -> None:
+    # only after the call succeeded, so that a failed call can be tried again
+    for state in states:
+        if state is not None:
+            state.take()
+
+
+def _join_text(contexts: Sequence[TextContext]) -> TextContext:
+    if len(contexts) == 1:
+        return contexts[0]
+    keys = tuple(torch.cat(group) for group in zip(*(context.keys for context in contexts)))
+    values = tuple(torch.cat(group) for group in zip(*(context.values for context in contexts)))
+    return TextContext(keys, values, torch.cat([context.mask for context in contexts]))
+
+
+def _latent(stream: EditStream) -> Latent:
+    latent = stream.in_flight.latent
+    if latent is None:
+        raise ConfigError("the chunk has no latent yet; its frames must be encoded first")
+    return latent
+
+
+def _source(stream: EditStream) -> Latent:
+    source = stream.in_flight.source
+    if source is None:
+        raise ConfigError("the chunk has no source latent yet; its frames must be encoded first")
+    return source

@@ -1,0 +1,116 @@
+"""The flow-matching objective of a chunk-causal video editor on paired latents; draws noise levels, not data."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vivace.core.errors import ConfigError
+from vivace.diffusion.flow import add_noise, logit_normal_sigma, shift_sigma, velocity_target
+from vivace.models.streaming_dit import StreamingDit
+
+Latent = Float[Tensor, "b c t h w"]
+
+
+class EditBatch(NamedTuple):
+    """Paired clips in latent space with their instructions."""
+
+    source: Latent
+    target: Latent
+    memory: Latent  # what the model is taken to have produced before the chunk under training
+    text: Float[Tensor, "b m c"]
+    text_mask: Bool[Tensor, "b m"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditFlowConfig:
+    """How noise levels are drawn for every latent frame of a clip.
+
+    A clip is cut at a random frame: frames before it are clean memory, as after a commit, and carry no loss; every
+    chunk from there on has a noise level of its own. `served_share` of the levels are those that the few-step
+    sampler visits, the others logit-normal moved by `shift`. `memory_noise` is the largest level of noise added
+    to clean memory without telling the model, so that it forgives its own mistakes.
+    """
+
+    served_sigmas: tuple[float, ...]
+    served_share: float = 0.7
+    shift: float = 3.0
+    memory_noise: float = 0.15
+    frames_per_chunk: int = 1
+    first_chunk_frames: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.served_share <= 1 or not 0 <= self.memory_noise < 1:
+            raise ConfigError(
+                f"EditFlowConfig: got served_share {self.served_share} and memory_noise {self.memory_noise}, "
+                "expected shares in [0, 1]"
+            )
+
+    def chunks(self, num_frames: int) -> tuple[int, ...]:
+        """Chunk sizes that cover a clip.
+
+        Raises:
+            ConfigError: If the clip does not end on a chunk border.
+        """
+        rest = num_frames - self.first_chunk_frames
+        if rest < 0 or rest % self.frames_per_chunk:
+            raise ConfigError(
+                f"got clips of {num_frames} latent frames, expected {self.first_chunk_frames} plus a multiple "
+                f"of {self.frames_per_chunk}"
+            )
+        return (self.first_chunk_frames, *([self.frames_per_chunk] * (rest // self.frames_per_chunk)))
+
+
+def edit_flow_loss(
+    model: StreamingDit, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
+) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """Mean squared velocity error over the noisy frames, and the error at high and at low noise.
+
+    The whole clip goes through the model at once, chunk-causally: a chunk reads what earlier frames wrote, noisy or
+    clean, exactly as the streaming forward does.
+
+    Source: flow matching (Lipman et al. 2022); independent noise levels per frame as in Diffusion Forcing
+    (Chen et al. 2024), with a clean prefix because serving commits clean chunks.
+    """
+    b, _, frames, _, _ = batch.target.shape
+    chunks = config.chunks(frames)
+    chunk_of_frame = torch.repeat_interleave(
+        torch.arange(len(chunks), device=generator.device), torch.tensor(chunks, device=generator.device)
+    )
+    sigma_of_chunk = _draw_sigmas((b, len(chunks)), config, generator)
+    first_noisy = torch.randint(len(chunks), (b, 1), generator=generator, device=generator.device)
+    is_noisy = chunk_of_frame[None] >= first_noisy
+    sigma = torch.where(is_noisy, sigma_of_chunk[:, chunk_of_frame], 0.0)
+
+    noise = _normal(batch.target, generator)
+    noisy = add_noise(batch.target, noise, sigma)
+    hidden_level = config.memory_noise * torch.rand(b, 1, generator=generator, device=generator.device)
+    memory = add_noise(batch.memory, _normal(batch.target, generator), hidden_level)
+    x = torch.where(is_noisy[:, None, :, None, None], noisy, memory)
+
+    text = model.embed_text(batch.text, batch.text_mask)
+    velocity, _ = model(torch.cat([x, batch.source], dim=1), sigma, text, write=False, chunks=chunks)
+    error = (velocity.float() - velocity_target(batch.target, noise)).square().mean(dim=(1, 3, 4))
+    weight = is_noisy.float()
+    is_high = weight * (sigma > 0.9)
+    parts = {
+        "high": (error * is_high).sum() / is_high.sum().clamp(min=1),
+        "low": (error * (weight - is_high)).sum() / (weight - is_high).sum().clamp(min=1),
+    }
+    return (error * weight).sum() / weight.sum(), parts
+
+
+def _draw_sigmas(
+    shape: tuple[int, int], config: EditFlowConfig, generator: torch.Generator
+) -> Float[Tensor, "b k"]:
+    served = torch.tensor(config.served_sigmas, device=generator.device)
+    visited = served[torch.randint(len(served), shape, generator=generator, device=generator.device)]
+    spread = shift_sigma(logit_normal_sigma(shape, generator), config.shift)
+    is_served = torch.rand(shape, generator=generator, device=generator.device) < config.served_share
+    return torch.where(is_served, visited, spread)
+
+
+def _normal(like: Latent, generator: torch.Generator) -> Latent:
+    return torch.randn(like.shape, generator=generator, device=generator.device, dtype=torch.float32)
