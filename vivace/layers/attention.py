@@ -62,11 +62,13 @@ class SinkWindowAttention(nn.Module):
     def forward(
         self,
         x: FrameTokens,
-        table: tuple[Rotation, Rotation],
+        table: Rotation,
         state: SinkWindowCache | None,
         chunks: Sequence[int],
         start: int,
         size: tuple[int, int],
+        *,
+        write: bool,
     ) -> tuple[FrameTokens, SinkWindowCache]:
         """Attend over what is kept and the current chunk, chunk after chunk.
 
@@ -77,6 +79,8 @@ class SinkWindowAttention(nn.Module):
             chunks: Chunk sizes in latent frames.
             start: Absolute index of the first latent frame.
             size: Token rows and columns of a frame.
+            write: False leaves the last chunk out of the returned cache, which then only serves later chunks
+                of this call.
         """
         query, key, value = self.qkv(x).chunk(3, dim=-1)
         query, key = self._split(self.query_norm(query)), self._split(self.key_norm(key))
@@ -85,18 +89,18 @@ class SinkWindowAttention(nn.Module):
         rotated_query, rotated_key = rotate(query, table), rotate(key, table)
         outputs: list[Tensor] = []
         first = 0
-        for frames in chunks:
+        for index, frames in enumerate(chunks):
             chunk = slice(first, first + frames)
             past_key = self._rotate_past(cache, start + first, size)
             keys = torch.cat([past_key, rotated_key[:, :, chunk]], dim=2)
             values = torch.cat([cache.value, value[:, :, chunk]], dim=2)
             outputs.append(_attend(rotated_query[:, :, chunk], keys, values))
-            cache = cache.append(key[:, :, chunk], value[:, :, chunk], start + first)
-            cache, _ = cache.evict(self.spec.num_sink_frames, self.spec.window_frames)
+            if write or index + 1 < len(chunks):
+                cache = cache.append(key[:, :, chunk], value[:, :, chunk], start + first)
+                cache, _ = cache.evict(self.spec.num_sink_frames, self.spec.window_frames)
             first += frames
         out = rearrange(torch.cat(outputs, dim=2), "b heads t s d -> b t s (heads d)")
-        gate = F.silu(self.output_gate(x).float()).to(out.dtype)
-        return self.project(out * gate), cache
+        return self.project(out * F.silu(self.output_gate(x)).to(out.dtype)), cache
 
     def _rotate_past(self, cache: SinkWindowCache, start: int, size: tuple[int, int]) -> HeadTokens:
         if not cache.positions:
@@ -112,8 +116,13 @@ class SinkWindowAttention(nn.Module):
 
 def _attend(query: HeadTokens, key: HeadTokens, value: HeadTokens) -> HeadTokens:
     frames = query.shape[2]
-    flat = [rearrange(x, "b heads t s d -> b heads (t s) d") for x in (query, key, value)]
-    out = F.scaled_dot_product_attention(*flat)
+    query, key, value = (rearrange(x, "b heads t s d -> b heads (t s) d") for x in (query, key, value))
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        # 2.7 times the speed of the fused CPU kernel at 240 queries and 1440 keys; logits are rounded to bf16
+        weights = torch.softmax(query * query.shape[-1] ** -0.5 @ key.mT, dim=-1)
+        out = weights @ value
+    else:
+        out = F.scaled_dot_product_attention(query, key, value)
     return rearrange(out, "b heads (t s) d -> b heads t s d", t=frames)
 
 

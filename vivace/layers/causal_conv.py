@@ -32,8 +32,9 @@ class CausalConv(nn.Module):
             in_channels * temporal_kernel, out_channels, spatial_kernel, padding=spatial_kernel // 2
         )
         # Keeps the variance, so that stacks without norms start at a sane loudness.
-        nn.init.normal_(self.conv.weight, std=self.conv.weight[0].numel() ** -0.5)
-        nn.init.zeros_(self.conv.bias)
+        weight = torch.randn_like(self.conv.weight) * self.conv.weight[0].numel() ** -0.5
+        self.conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        self.conv.bias = nn.Parameter(torch.zeros(out_channels))
 
     def forward(
         self, x: Float[Tensor, "b c t h w"], tail: ConvTail | None

@@ -52,7 +52,7 @@ class GdnMixer(nn.Module):
     def forward(
         self,
         x: FrameTokens,
-        table: tuple[Rotation, Rotation],
+        table: Rotation,
         state: GdnState | None,
         chunks: Sequence[int],
     ) -> tuple[FrameTokens, GdnState]:
@@ -61,10 +61,10 @@ class GdnMixer(nn.Module):
         inputs = self._inputs(x, table)
         mixed, numerator, denominator = frame_gdn(inputs, chunks, numerator, denominator)
         out = rearrange(mixed, "b heads t s d -> b t s (heads d)")
-        gate = F.silu(self.output_gate(x).float())
-        return self.project((out * gate).to(x.dtype)), GdnState(numerator, denominator)
+        out = out * F.silu(self.output_gate(x))
+        return self.project(out.to(x.dtype)), GdnState(numerator, denominator)
 
-    def _inputs(self, x: FrameTokens, table: tuple[Rotation, Rotation]) -> FrameGdnInputs:
+    def _inputs(self, x: FrameTokens, table: Rotation) -> FrameGdnInputs:
         query, key, value = self.qkv(x).chunk(3, dim=-1)
         query, key = self._split(F.relu(self.query_norm(query))), self._split(F.relu(self.key_norm(key)))
         head_dim, tokens_per_frame = key.shape[-1], key.shape[-2]

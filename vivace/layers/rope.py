@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
-Rotation = Float[Tensor, "t s half"]
+Rotation = Complex[Tensor, "t s half"]
 
 
 def axis_pairs(head_dim: int) -> tuple[int, int, int]:
@@ -22,14 +22,13 @@ def axis_pairs(head_dim: int) -> tuple[int, int, int]:
 
 def rotation_table(
     frames: Sequence[int], rows: int, columns: int, head_dim: int, device: torch.device
-) -> tuple[Rotation, Rotation]:
-    """Cosines and sines of every token of the given latent frames, in fp32 (angles are computed in fp64)."""
-    cos, sin = _cpu_table(tuple(frames), rows, columns, head_dim)
-    return cos.to(device, non_blocking=True), sin.to(device, non_blocking=True)
+) -> Rotation:
+    """cos + i sin for every token of the given latent frames, in single precision (angles are computed in fp64)."""
+    return _cpu_table(tuple(frames), rows, columns, head_dim).to(device, non_blocking=True)
 
 
 @lru_cache(maxsize=64)
-def _cpu_table(frames: tuple[int, ...], rows: int, columns: int, head_dim: int) -> tuple[Tensor, Tensor]:
+def _cpu_table(frames: tuple[int, ...], rows: int, columns: int, head_dim: int) -> Tensor:
     # a denoising step asks for the same table in every block and step of a chunk
     frame_pairs, row_pairs, column_pairs = axis_pairs(head_dim)
     t, h, w = len(frames), rows, columns
@@ -45,7 +44,7 @@ def _cpu_table(frames: tuple[int, ...], rows: int, columns: int, head_dim: int) 
         dim=-1,
     )
     angles = rearrange(angles, "t h w half -> t (h w) half")
-    return angles.cos().float(), angles.sin().float()
+    return torch.complex(angles.cos().float(), angles.sin().float())
 
 
 def _angles(positions: Tensor, num_pairs: int, theta: float = 1e4) -> Tensor:
@@ -53,10 +52,7 @@ def _angles(positions: Tensor, num_pairs: int, theta: float = 1e4) -> Tensor:
     return positions[:, None] * frequencies
 
 
-def rotate(
-    x: Float[Tensor, "b heads t s d"], table: tuple[Rotation, Rotation]
-) -> Float[Tensor, "b heads t s d"]:
+def rotate(x: Float[Tensor, "b heads t s d"], table: Rotation) -> Float[Tensor, "b heads t s d"]:
     """Rotate adjacent pairs of the last axis as complex numbers; computed in fp32, returned in the dtype of `x`."""
-    cos, sin = table
-    even, odd = x[..., 0::2].float(), x[..., 1::2].float()
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.float().contiguous().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

@@ -81,10 +81,11 @@ DitState = StreamState[tuple[BlockState, ...]]
 class _Place:
     """Where the tokens of a forward stand on the axes of the stream."""
 
-    table: tuple[Rotation, Rotation]
+    table: Rotation
     chunks: Sequence[int]
     start: int
     size: tuple[int, int]
+    write: bool
 
 
 class DitBlock(nn.Module):
@@ -128,7 +129,9 @@ class DitBlock(nn.Module):
             return self.mixer(normed, place.table, state, place.chunks)
         if isinstance(state, GdnState):
             raise StateError("got a GDN state for a softmax block; the state belongs to another model")
-        return self.mixer(normed, place.table, state, place.chunks, place.start, place.size)
+        return self.mixer(
+            normed, place.table, state, place.chunks, place.start, place.size, write=place.write
+        )
 
 
 class StreamingDit(nn.Module):
@@ -195,7 +198,7 @@ class StreamingDit(nn.Module):
         size = rows // patch, columns // patch
         head_dim = self.spec.dim // self.spec.num_heads
         table = rotation_table(range(start, start + frames), *size, head_dim, latent.device)
-        place = _Place(table, chunks, start, size)
+        place = _Place(table, chunks, start, size, write)
 
         x = self.embed(
             rearrange(latent, "b c t (h ph) (w pw) -> b t (h w) (c ph pw)", ph=patch, pw=patch)
