@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from vivace.core.errors import ConfigError, VivaceError, WeightsError
+from vivace.models.shards import load_sharded
 from vivace.training.checkpoint import find_latest
 from vivace.training.log import read_log
 from vivace.training.objective import Loss, step_seed
-from vivace.training.shards import load_sharded
 from vivace.training.trainer import Trainer, TrainerConfig
 
 CONFIG = TrainerConfig(

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,5 +28,6 @@ class FrameGdnInputs(NamedTuple):
         return FrameGdnInputs(*(tensor[:, :, start:stop] for tensor in self))
 
     def float(self) -> "FrameGdnInputs":
-        """All tensors in fp32, or fp64 where they are."""
-        return FrameGdnInputs(*(tensor if tensor.dtype.itemsize == 8 else tensor.float() for tensor in self))
+        """All tensors in fp32; in fp64 where all of them are."""
+        dtype = torch.float64 if all(tensor.dtype == torch.float64 for tensor in self) else torch.float32
+        return FrameGdnInputs(*(tensor.to(dtype) for tensor in self))

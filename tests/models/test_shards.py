@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from vivace.core.errors import WeightsError
-from vivace.training.shards import export_weights, load_sharded, write_shards
+from vivace.models.shards import export_weights, load_sharded, write_shards
 
 KIB = 1 / 1024
 

@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vivace.core.config import from_json, to_json
+from vivace.data.clips import ClipStore
+from vivace.data.edit_pairs import PENCIL_SKETCH
+from vivace.models.perceptual import Lpips
+from vivace.models.video_vae import VaeStageSpec, VideoVae, VideoVaeSpec
+from vivace.recipes.tiny_vae import (
+    TinyVaeConfig,
+    evaluate,
+    haar_high_bands,
+    scores,
+    structural_similarity,
+    tiny_vae,
+    train,
+    training_batch,
+)
+
+STAGE = VaeStageSpec(width=4, num_blocks=1, has_memory=True)
+SPEC = VideoVaeSpec(latent_channels=4, encoder=(STAGE, STAGE, STAGE), decoder=(STAGE, STAGE, STAGE, STAGE))
+
+
+def small_config() -> TinyVaeConfig:
+    config = tiny_vae(5.0)
+    trainer = replace(config.trainer, num_train_steps=2, warmup_steps=0, log_every=1, autocast="none")
+    return replace(config, trainer=trainer, spec=SPEC, batch=4, num_raw_frames=5, crop_px=32)
+
+
+def small_store() -> ClipStore:
+    clip = np.random.default_rng(0).integers(0, 256, (9, 40, 48, 3), dtype=np.uint8)
+    return ClipStore([("a", "clip", clip), ("b", "still", clip[:1])])
+
+
+def small_lpips() -> Lpips:
+    torch.manual_seed(1)
+    return Lpips()
+
+
+def test_two_train_steps_end_in_weights_with_latent_statistics(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config, store = small_config(), small_store()
+    torch.manual_seed(config.trainer.seed)
+    before = VideoVae(SPEC)
+    trained = train(config, store, small_lpips(), tmp_path, use_compile=False)
+    assert not torch.equal(before.decoder.leave.conv.weight, trained.decoder.leave.conv.weight.float())
+    loaded = VideoVae.load(tmp_path)
+    latents = [loaded.encode(training_batch(config, store, seed), None)[0] for seed in range(12)]
+    joined = torch.cat(latents)
+    assert joined.mean(dim=(0, 2, 3, 4)).abs().max() < 0.3
+    assert (joined.std(dim=(0, 2, 3, 4)) - 1).abs().max() < 0.3
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+    assert {"pixel", "perceptual", "motion", "haar", "scale"} <= json.loads(lines[0])["parts"].keys()
+
+
+def test_evaluation_measures_clips_edits_and_a_still_scene(tmp_path: Path) -> None:
+    vae = VideoVae(SPEC).eval()
+    results = evaluate(
+        vae, small_lpips(), small_store(), tmp_path, edits=(PENCIL_SKETCH,), height=32, width=32
+    )
+    assert results.keys() == {"clip/a", "edit/pencil_sketch", "still"}
+    assert results["clip/a"]["psnr_db"] > 0
+    with Image.open(tmp_path / "reconstructions.png") as sheet:
+        assert sheet.size == (4 * 32, 2 * 32)
+
+
+def test_a_training_batch_is_a_pure_function_of_the_seed_and_partly_edited() -> None:
+    config, store = small_config(), small_store()
+    video = training_batch(config, store, 9)
+    assert torch.equal(video, training_batch(config, store, 9))
+    assert video.min() >= -1
+    plain = training_batch(replace(config, edited_share=0.0), store, 9)
+    changed = (video != plain).flatten(1).any(dim=1)
+    assert changed.tolist() == [False, False, True, True]
+
+
+def test_the_config_survives_json() -> None:
+    config = tiny_vae(3.0)
+    assert from_json(TinyVaeConfig, to_json(config)) == config
+
+
+def test_haar_bands_of_a_flat_picture_are_zero_and_of_stripes_are_not() -> None:
+    flat = torch.ones(1, 3, 1, 4, 4)
+    stripes = flat.clone()
+    stripes[..., 0::2] = 0
+    assert haar_high_bands(flat).abs().max() == 0
+    bands = haar_high_bands(stripes).abs().amax(dim=(0, 2, 3, 4))
+    assert bands.tolist() == [1.0] * 3 + [0.0] * 6
+
+
+def test_structural_similarity_is_one_for_equal_pictures_and_falls_with_noise() -> None:
+    a = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(a.shape, generator=torch.Generator().manual_seed(1))
+    values = [float(structural_similarity(a, a + level * noise)) for level in (0, 0.05, 0.3)]
+    assert values[0] == pytest.approx(1)
+    assert values[0] > values[1] > values[2]
+
+
+def test_scores_of_a_known_error() -> None:
+    video = torch.full((1, 3, 5, 32, 32), 0.5)
+    result = scores(video, video + 0.1, small_lpips())
+    assert result["psnr_db"] == pytest.approx(20, abs=1e-3)
+    assert result["motion_error_levels"] == pytest.approx(0, abs=1e-4)

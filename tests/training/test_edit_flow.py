@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from vivace.core.errors import ConfigError
+from vivace.layers.attention import SoftmaxSpec
+from vivace.layers.gdn import GdnSpec
+from vivace.models.streaming_dit import DitSpec, StreamingDit, hybrid_mixers
+from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss
+
+CONFIG = EditFlowConfig(served_sigmas=(1.0, 0.5), served_share=0.5)
+
+
+def tiny_dit() -> StreamingDit:
+    softmax = SoftmaxSpec(num_sink_frames=1, window_frames=2)
+    return StreamingDit(
+        DitSpec(
+            in_channels=4,
+            out_channels=2,
+            dim=16,
+            num_heads=2,
+            mlp_ratio=2,
+            text_dim=6,
+            mixers=hybrid_mixers(2, 1, GdnSpec(), softmax),
+        )
+    )
+
+
+def batch(frames: int = 5) -> EditBatch:
+    generator = torch.Generator().manual_seed(0)
+
+    def latent() -> torch.Tensor:
+        return torch.randn(6, 2, frames, 3, 4, generator=generator)
+
+    source = latent()
+    target = -source
+    text = torch.randn(6, 3, 6, generator=generator)
+    return EditBatch(source, target, target, text, torch.ones(6, 3, dtype=torch.bool))
+
+
+def loss(model: StreamingDit, seed: int, config: EditFlowConfig = CONFIG, frames: int = 5) -> torch.Tensor:
+    return edit_flow_loss(model, batch(frames), config, torch.Generator().manual_seed(seed))[0]
+
+
+def test_an_untrained_model_that_predicts_zero_has_the_variance_of_the_velocity():
+    # noise minus data, both of unit variance
+    values = [loss(tiny_dit(), seed).item() for seed in range(12)]
+    assert sum(values) / len(values) == pytest.approx(2.0, rel=0.1)
+
+
+def test_the_loss_is_a_function_of_the_generator():
+    model = tiny_dit()
+    torch.nn.init.normal_(model.final.weight)
+    assert torch.equal(loss(model, 3), loss(model, 3))
+    assert not torch.equal(loss(model, 3), loss(model, 4))
+
+
+def test_training_on_it_learns_a_simple_edit():
+    torch.manual_seed(0)
+    model = tiny_dit()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    before = sum(loss(model, 1000 + i).item() for i in range(8))
+    for step in range(120):
+        optimizer.zero_grad()
+        loss(model, step).backward()
+        optimizer.step()
+    after = sum(loss(model, 1000 + i).item() for i in range(8))
+    assert after < 0.45 * before
+
+
+def test_clean_memory_has_no_loss():
+    """A model that is wrong only where frames are clean loses nothing."""
+    config = EditFlowConfig(served_sigmas=(1.0,), served_share=1.0, memory_noise=0.0)
+
+    class Oracle(StreamingDit):
+        def forward(self, latent, sigma, text, state=None, *, write, chunks=None):
+            noisy, source = latent.chunk(2, dim=1)
+            assert ((sigma == 0) | (sigma == 1)).all()
+            velocity = noisy + source  # noise - x0 with x0 = -source, right at noise level 1 alone
+            is_clean = (sigma == 0)[:, None, :, None, None]
+            return torch.where(is_clean, 1e6, velocity), state
+
+    assert loss(Oracle(tiny_dit().spec), 0, config).item() < 1e-10
+
+
+def test_clips_end_on_chunk_borders():
+    config = EditFlowConfig(served_sigmas=(1.0,), frames_per_chunk=3, first_chunk_frames=2)
+    assert config.chunks(8) == (2, 3, 3)
+    with pytest.raises(ConfigError, match="multiple of 3"):
+        config.chunks(7)
