@@ -1,0 +1,395 @@
+"""Distils the small prompt encoder from a sentence encoder: corpus, loss, run; the network is in `models`.
+
+Once where the teacher is at hand, then anywhere:
+
+    python -m vivace.recipes.tiny_prompt_encoder --data DIR --teacher FOLDER --sentences FILE
+    python -m vivace.recipes.tiny_prompt_encoder --data DIR --out DIR --minutes 4 --device cuda
+
+The bundled weights learned from all-MiniLM-L6-v2 (Apache-2.0) on about 85,000 sentences: edit instructions
+(training wordings of `data.instructions`, a grammar of styles, weather, times, colours and objects), prompts
+of public workflow templates, WordNet glosses.
+"""
+
+import argparse
+import gzip
+import random
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vivace.core.errors import InputError
+from vivace.models.prompt_encoder import (
+    PAD_TOKEN,
+    SUMMARY_TOKEN,
+    UNKNOWN_TOKEN,
+    PromptEncoder,
+    PromptEncoderSpec,
+)
+from vivace.training.objective import Loss, step_seed
+from vivace.training.trainer import Trainer, TrainerConfig, TrainResult
+
+SENTENCES_FILE = "sentences.txt.gz"
+VECTORS_FILE = "vectors.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
+NUM_AXES = 256
+MAX_CODE = 15
+CODE_WIDTH = 0.335  # in deviations: the best uniform 4-bit code of a normal variable (Max, 1960, table II)
+
+POLITE_STARTS = ("please", "can you", "could you please", "i want you to", "now", "let's", "just", "hey,")
+ENDINGS = (".", "!", " please", "...")
+DROPPABLE = re.compile("a|an|the|of|in|on|at|with|and|it|is|to|into|as|like|this", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TinyPromptEncoderConfig:
+    """One distillation run.
+
+    `pooled_weight` is of the loss on the mean of the word tokens, which keeps words and summary in one space;
+    `relational_weight` is of the loss on similarities inside a batch. `corrupted_share` of the sentences are
+    changed (typos, dropped words, politeness) while their target stays. The first `num_heldout` sentences are
+    never seen. A batch comes from one of `num_length_groups` groups of like lengths, which saves padding.
+    """
+
+    spec: PromptEncoderSpec
+    trainer: TrainerConfig
+    batch_size: int
+    pooled_weight: float = 0.3
+    relational_weight: float = 5.0
+    corrupted_share: float = 0.45
+    num_heldout: int = 2000
+    num_length_groups: int = 8
+
+
+def tiny_prompt_encoder(minutes: float, *, is_on_gpu: bool) -> TinyPromptEncoderConfig:
+    """The run that made the bundled weights, cut to `minutes`."""
+    return TinyPromptEncoderConfig(
+        spec=PromptEncoderSpec(),
+        trainer=TrainerConfig(
+            num_train_steps=1_000_000,
+            budget_minutes=minutes,
+            learning_rate=2e-3,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            warmup_steps=200,
+            final_learning_rate_fraction=0.01,
+            ema_decay=0.998,
+            # PyTorch's bf16 attention backward is slower than fp32 on CPUs.
+            autocast="bf16" if is_on_gpu else "none",
+            log_every=200 if is_on_gpu else 20,
+            save_every_minutes=None,
+        ),
+        batch_size=1024 if is_on_gpu else 128,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherCorpus:
+    """Sentences with the teacher's unit vectors, and word vectors for the student to start from.
+
+    A vector is kept in 4 bits for each of its `NUM_AXES` strongest principal axes (cosine to the original
+    0.98), two axes a byte; `width` is what one step of a code means on an axis.
+    """
+
+    sentences: tuple[str, ...]
+    tokenizer: Tokenizer
+    codes: UInt8[Tensor, "n bytes"]
+    width: Float[Tensor, "axes"]
+    axes: Float[Tensor, "axes dim"]
+    center: Float[Tensor, "dim"]
+    vocabulary: Float[Tensor, "entries embedding"]
+
+    @classmethod
+    def build(
+        cls,
+        sentences: Sequence[str],
+        vectors: Float[Tensor, "n dim"],
+        tokenizer: Tokenizer,
+        entries: Float[Tensor, "entries dim"],
+        spec: PromptEncoderSpec,
+    ) -> "TeacherCorpus":
+        """A corpus from the teacher's vectors of all sentences and of all tokenizer entries."""
+        center, axes = _principal_axes(vectors, NUM_AXES)
+        turned = (vectors - center) @ axes.T
+        width = turned.std(0).clamp(min=1e-6) * CODE_WIDTH
+        codes = (turned / width + MAX_CODE / 2).round().clamp(0, MAX_CODE).to(torch.uint8)
+        entries_center, entries_axes = _principal_axes(entries, spec.embedding_dim)
+        return cls(
+            sentences=tuple(sentences),
+            tokenizer=tokenizer,
+            codes=codes[:, 0::2] | (codes[:, 1::2] << 4),
+            width=width,
+            axes=axes,
+            center=center,
+            vocabulary=(entries - entries_center) @ entries_axes.T,
+        )
+
+    def vectors(self, rows: Int64[Tensor, "b"], device: torch.device) -> Float[Tensor, "b dim"]:
+        """The teacher's unit vectors of some sentences."""
+        packed = self.codes[rows].to(device)
+        codes = torch.stack([packed & MAX_CODE, packed >> 4], dim=-1).flatten(1).float()
+        turned = (codes - MAX_CODE / 2) * self.width.to(device)
+        return F.normalize(turned @ self.axes.to(device) + self.center.to(device), dim=-1)
+
+    def save(self, folder: Path) -> None:
+        """Write the corpus; reads back with `load`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = "\n".join(self.sentences).encode()
+        (folder / SENTENCES_FILE).write_bytes(gzip.compress(text, compresslevel=9, mtime=0))
+        self.tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+        floats = {
+            "width": self.width,
+            "axes": self.axes,
+            "center": self.center,
+            "vocabulary": self.vocabulary,
+        }
+        halves = {name: value.half().contiguous() for name, value in floats.items()}
+        save_file({"codes": self.codes, **halves}, folder / VECTORS_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> "TeacherCorpus":
+        """Read a corpus.
+
+        Raises:
+            InputError: If the folder holds none, or sentences and vectors differ in number.
+        """
+        for name in (SENTENCES_FILE, TOKENIZER_FILE, VECTORS_FILE):
+            if not (folder / name).is_file():
+                raise InputError(f"no {name} in {folder}; write it with --teacher first")
+        sentences = tuple(gzip.decompress((folder / SENTENCES_FILE).read_bytes()).decode().split("\n"))
+        tensors = load_file(folder / VECTORS_FILE)
+        codes = tensors.pop("codes")
+        if len(sentences) != len(codes):
+            raise InputError(
+                f"{folder} has {len(sentences)} sentences and {len(codes)} vectors; prepare it again"
+            )
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+        floats = {name: value.float() for name, value in tensors.items()}
+        return cls(sentences=sentences, tokenizer=tokenizer, codes=codes, **floats)
+
+
+def _principal_axes(
+    vectors: Float[Tensor, "n dim"], num_axes: int
+) -> tuple[Float[Tensor, "dim"], Float[Tensor, "axes dim"]]:
+    center = vectors.mean(0)
+    _, directions = torch.linalg.eigh((vectors - center).T @ (vectors - center))
+    return center, directions.T.flip(0)[:num_axes].contiguous()
+
+
+class DistilObjective:
+    """The loss of one batch: nearness of summary and mean word to the teacher, and likeness of similarities.
+
+    Source: Park et al., Relational Knowledge Distillation, 2019 (similarities instead of distances).
+    """
+
+    def __init__(self, config: TinyPromptEncoderConfig, corpus: TeacherCorpus) -> None:
+        self._config = config
+        self._corpus = corpus
+        seen = range(config.num_heldout, len(corpus.sentences))
+        by_length = sorted(seen, key=lambda row: len(corpus.sentences[row]))
+        size = max(1, -(-len(by_length) // config.num_length_groups))
+        self._groups = [by_length[start : start + size] for start in range(0, len(by_length), size)]
+
+    def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
+        """Loss of the batch that belongs to this place in the run."""
+        if not isinstance(model, PromptEncoder):
+            raise TypeError(f"got a {type(model).__name__}, expected a PromptEncoder")
+        config = self._config
+        rng = random.Random(step_seed(config.trainer.seed, train_step, micro_batch))
+        group = self._groups[rng.randrange(len(self._groups))]
+        rows = rng.sample(group, min(config.batch_size, len(group)))
+        sentences = [self._corpus.sentences[row] for row in rows]
+        changed = [
+            corrupt(text, rng) if rng.random() < config.corrupted_share else text for text in sentences
+        ]
+        target = self._corpus.vectors(torch.tensor(rows), model.position.device)
+        summary, words = student_vectors(model, changed)
+        to_summary = 1 - (summary * target).sum(-1).mean()
+        to_words = 1 - (words * target).sum(-1).mean()
+        with torch.autocast(summary.device.type, enabled=False):
+            relational = (summary @ summary.T - target @ target.T).square().mean()
+        return Loss(
+            total=to_summary + config.pooled_weight * to_words + config.relational_weight * relational,
+            parts={
+                "summary": to_summary.detach(),
+                "words": to_words.detach(),
+                "relational": relational.detach(),
+            },
+            num_samples=len(rows),
+        )
+
+
+def student_vectors(
+    model: PromptEncoder, sentences: Sequence[str]
+) -> tuple[Float[Tensor, "b dim"], Float[Tensor, "b dim"]]:
+    """Unit sentence vectors of the summary token and of the mean word token, with gradients."""
+    encodings = model.tokenizer.encode_batch(list(sentences))
+    ids, mask = model.pad_ids([encoding.ids for encoding in encodings])
+    tokens = model(ids, mask)
+    num_words = mask[:, 1:].sum(1, keepdim=True).clamp(min=1)
+    both = torch.cat([tokens[:, 0], tokens[:, 1:].sum(1) / num_words])
+    summary, words = F.normalize(model.to_sentence(both).float(), dim=-1).chunk(2)
+    return summary, words
+
+
+def corrupt(sentence: str, rng: random.Random) -> str:
+    """The sentence as people type it: with a typo, without small words, with a polite start or an ending."""
+    words = sentence.split()
+    kind = rng.random()
+    if kind < 0.45:
+        place = rng.randrange(len(words))
+        words[place] = misspell(words[place], rng)
+    elif kind < 0.7 and len(words) > 3:
+        words = [word for word in words if rng.random() < 0.4 or not DROPPABLE.fullmatch(word)] or words
+    elif kind < 0.85:
+        return sentence.rstrip(".!") + rng.choice(ENDINGS)
+    else:
+        return f"{rng.choice(POLITE_STARTS)} {sentence}"
+    return " ".join(words)
+
+
+def misspell(word: str, rng: random.Random) -> str:
+    """The word with two letters swapped, one lost, one doubled or one replaced; short words stay."""
+    if len(word) < 4:
+        return word
+    place = rng.randrange(1, len(word) - 1)
+    head, letter, tail = word[:place], word[place], word[place + 1 :]
+    swapped = head + tail[0] + letter + tail[1:]
+    replaced = head + rng.choice(string.ascii_lowercase) + tail
+    return rng.choice((swapped, head + tail, head + letter + letter + tail, replaced))
+
+
+def new_student(config: TinyPromptEncoderConfig, corpus: TeacherCorpus) -> PromptEncoder:
+    """An untrained encoder whose word embedding is the teacher's, cut to its principal axes."""
+    torch.manual_seed(config.trainer.seed)
+    model = PromptEncoder(config.spec, corpus.tokenizer)
+    with torch.no_grad():
+        model.embedding.weight.copy_(corpus.vocabulary / corpus.vocabulary.std())
+    return model
+
+
+@torch.no_grad()
+def heldout_cosine(model: PromptEncoder, corpus: TeacherCorpus, num_heldout: int) -> float:
+    """Mean cosine to the teacher over the sentences that training leaves out."""
+    cosines: list[Tensor] = []
+    for rows in torch.arange(num_heldout).split(256):
+        summary, _ = student_vectors(model, [corpus.sentences[row] for row in rows.tolist()])
+        cosines.append((summary * corpus.vectors(rows, summary.device)).sum(-1))
+    return torch.cat(cosines).mean().item()
+
+
+def train(
+    config: TinyPromptEncoderConfig, data: Path, out: Path, device: str
+) -> tuple[PromptEncoder, TrainResult]:
+    """Train, or resume in `out`, and write the encoder (averaged weights, if kept) to `out`/encoder.
+
+    Raises:
+        InputError: If `data` holds no corpus.
+    """
+    corpus = TeacherCorpus.load(data)
+    model = new_student(config, corpus)
+    trainer = Trainer(config.trainer, model, DistilObjective(config, corpus), out, config, device)
+    result = trainer.fit()
+    model.load_state_dict(trainer.inference_weights())
+    model.eval()
+    model.save(out / "encoder")
+    print(f"held-out cosine to the teacher: {heldout_cosine(model, corpus, config.num_heldout):.4f}")
+    return model, result
+
+
+def train_tokenizer(sentences: Sequence[str], vocab_size: int, whole_words: Sequence[str]) -> Tokenizer:
+    """A lower-case word-piece tokenizer of `vocab_size` entries that puts the summary token first.
+
+    `whole_words` and then the commonest words are never split; word pieces fill the rest.
+    """
+    counts = Counter(word for text in sentences for word in re.findall(r"[a-z]+", text.lower()))
+    pieces = _train_word_pieces(sentences, vocab_size * 9 // 10)
+    vocabulary: dict[str, int] = pieces.get_vocab()
+    for word in (*whole_words, *(word for word, _ in counts.most_common())):
+        if len(vocabulary) < vocab_size:
+            vocabulary.setdefault(word, len(vocabulary))
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN_TOKEN, max_input_chars_per_word=60))
+    tokenizer.add_special_tokens([PAD_TOKEN, UNKNOWN_TOKEN, SUMMARY_TOKEN])
+    tokenizer.normalizer = pieces.normalizer
+    tokenizer.pre_tokenizer = pieces.pre_tokenizer
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{SUMMARY_TOKEN} $A", special_tokens=[(SUMMARY_TOKEN, vocabulary[SUMMARY_TOKEN])]
+    )
+    return tokenizer
+
+
+def _train_word_pieces(sentences: Sequence[str], vocab_size: int) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN_TOKEN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD_TOKEN, UNKNOWN_TOKEN, SUMMARY_TOKEN],
+        initial_alphabet=list(string.ascii_lowercase + string.digits + string.punctuation),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences, trainer)
+    return tokenizer
+
+
+@torch.inference_mode()
+def teacher_vectors(teacher: Path, sentences: Sequence[str]) -> Float[Tensor, "n dim"]:
+    """Unit vectors of a mean-pooling sentence encoder, from a folder that transformers can read."""
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(teacher, local_files_only=True)
+    model = AutoModel.from_pretrained(teacher, local_files_only=True).eval().to(torch.bfloat16)
+    order = sorted(range(len(sentences)), key=lambda row: len(sentences[row]))
+    vectors: list[Tensor] = []
+    for start in range(0, len(order), 128):
+        texts = [sentences[row] for row in order[start : start + 128]]
+        batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=128)
+        hidden = model(**batch).last_hidden_state.float()
+        weight = batch["attention_mask"][..., None].float()
+        vectors.append(F.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1))
+    return torch.cat(vectors)[torch.tensor(order).argsort()]
+
+
+def prepare(
+    sentences: Sequence[str], whole_words: Sequence[str], teacher: Path, spec: PromptEncoderSpec
+) -> TeacherCorpus:
+    """A corpus for `train`: the tokenizer is trained and the teacher reads every sentence (CPU, minutes)."""
+    tokenizer = train_tokenizer(sentences, spec.vocab_size, whole_words)
+    entries = [entry for entry, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
+    entry_vectors = teacher_vectors(teacher, [entry.removeprefix("##") for entry in entries])
+    return TeacherCorpus.build(sentences, teacher_vectors(teacher, sentences), tokenizer, entry_vectors, spec)
+
+
+def main() -> None:
+    """The command line: write a corpus if a teacher is given, train if an output folder is given."""
+    parser = argparse.ArgumentParser(description="Distil the small prompt encoder from a sentence encoder.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the corpus")
+    parser.add_argument("--teacher", type=Path, help="folder of the sentence encoder; writes the corpus")
+    parser.add_argument("--sentences", type=Path, help="text file for the corpus, one sentence a line")
+    parser.add_argument("--whole-words", type=Path, help="text file of words that are never split")
+    parser.add_argument("--out", type=Path, help="folder of the training run")
+    parser.add_argument("--minutes", type=float, default=4.0, help="training time")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train")
+    given = parser.parse_args()
+    if given.teacher and not given.sentences:
+        parser.error("--teacher needs --sentences")
+    if given.teacher:
+        sentences = given.sentences.read_text(encoding="utf-8").splitlines()
+        whole_words = given.whole_words.read_text(encoding="utf-8").split() if given.whole_words else []
+        prepare(sentences, whole_words, given.teacher, PromptEncoderSpec()).save(given.data)
+    if given.out:
+        config = tiny_prompt_encoder(given.minutes, is_on_gpu=given.device == "cuda")
+        train(config, given.data, given.out, given.device)
+
+
+if __name__ == "__main__":
+    main()
