@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vivace.core.config import read_config, to_json, write_config
 from vivace.core.errors import ConfigError, WeightsError
-from vivace.training.shards import load_sharded, shard_paths, write_shards
+from vivace.models.shards import load_sharded, shard_paths, write_shards
 
 LATEST = "latest"
 CONFIG_NAME = "config.json"
