@@ -16,8 +16,8 @@ WIDTH = "100"
 
 
 def words_of(text: str) -> list[str]:
-    """The words without frames, line breaks and titles of groups, which change with tyro's versions."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace(RunOptions.__doc__ or "", "")
+    """The words without frames, usage line and titles of groups, which change with tyro's versions."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace(RunOptions.__doc__ or "", "").split("\n\n", 1)[-1]
     return re.sub(r"[\u2500-\u257f]", " ", plain).split()
 
 

@@ -1,0 +1,91 @@
+"""A dated page of measurements as Markdown, so that figures can be compared over time and machines."""
+
+import dataclasses
+import re
+import subprocess
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from vivace.bench.edit_speed import SpeedReport
+from vivace.bench.machine import Machine
+from vivace.core.errors import InputError
+
+
+def write_page(
+    folder: Path, model: str, machine: Machine, reports: Sequence[SpeedReport], *, day: date, command: str
+) -> Path:
+    """Write the page and return its path; a page of the same day, model and machine is replaced.
+
+    Raises:
+        InputError: If the folder does not exist or cannot be written.
+    """
+    slug = "-".join(_slug(part) for part in (Path(model).name, machine.processor))
+    path = folder / f"{day.isoformat()}-{slug}-{machine.num_threads}-threads.md"
+    if not folder.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {folder}; create it first")
+    try:
+        path.write_text(render_page(model, machine, reports, day=day, command=command), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def render_page(
+    model: str, machine: Machine, reports: Sequence[SpeedReport], *, day: date, command: str
+) -> str:
+    """The page as Markdown."""
+    facts = [f"| {field.name} | {getattr(machine, field.name)} |" for field in dataclasses.fields(machine)]
+    lines = [
+        f"# {model}, {day.isoformat()}",
+        "",
+        f"`{command}` at commit {_commit()}.",
+        "",
+        "| machine | |",
+        "|---|---|",
+        *facts,
+        "",
+        "Milliseconds: median / 99th percentile. End to end: uint8 frames in main memory to edited uint8",
+        "frames in main memory, at the model's size, without reading, resizing and writing video.",
+        "",
+    ]
+    for report in reports:
+        settings = report.settings
+        lines += [
+            f"## {settings.width_px}x{settings.height_px}, {report.precision}, "
+            f"{settings.num_denoising_steps} steps, {settings.commit}",
+            "",
+            f"{report.frames_per_second:.1f} frames per second; {report.raw_frames_per_chunk} raw frames a "
+            f"chunk, {settings.num_chunks} chunks after {settings.num_warmup_chunks} to warm up.",
+            "",
+            "| stage | ms a chunk | ms a raw frame |",
+            "|---|---|---|",
+            *(
+                f"| {stage.name} | {stage.median_ms:.2f} / {stage.p99_ms:.2f} "
+                f"| {stage.median_ms / report.raw_frames_per_chunk:.2f} |"
+                for stage in report.stages
+            ),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _commit() -> str:
+    """The commit of the checkout that the package runs from; `unknown` where there is none."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return "unknown"
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()

@@ -1,0 +1,117 @@
+"""Where the parts of an editor lie on disk and how large they are; builds no networks."""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Self
+
+from safetensors import SafetensorError, safe_open
+
+from vivace.core.config import read_config
+from vivace.core.errors import ConfigError, WeightsError
+from vivace.pipelines.stream import CommitMode
+
+DIT_PREFIX = "dit"
+DIT_SPEC_NAME = "dit.json"
+DEFAULTS_NAME = "editor.json"
+
+BUNDLED = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditorDefaults:
+    """How a model is meant to be used; the values are those of `tiny-edit`.
+
+    Attributes:
+        native_width_px: With the height, the area at which the model was trained.
+        native_height_px: Height likewise.
+        num_denoising_steps: Model calls a chunk before the commit.
+        commit: `clean_pass` writes the memories by one more call, `last_step` with the last step.
+        frames_per_chunk: Latent frames a chunk; the first chunk has one.
+    """
+
+    native_width_px: int = 320
+    native_height_px: int = 192
+    num_denoising_steps: int = 4
+    commit: CommitMode = "clean_pass"
+    frames_per_chunk: int = 1
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.native_width_px, self.native_height_px, self.num_denoising_steps, self.frames_per_chunk)
+            < 1
+        ):
+            raise ConfigError("EditorDefaults: sizes, steps and frames must be at least 1")
+
+    @property
+    def native_area_px(self) -> int:
+        """Pixels of a raw frame at the native size."""
+        return self.native_width_px * self.native_height_px
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFolder:
+    """The three folders of an editor: diffusion transformer, video VAE and prompt encoder."""
+
+    dit: Path
+    video_vae: Path
+    prompt_encoder: Path
+    defaults: EditorDefaults = EditorDefaults()
+
+    @classmethod
+    def bundled(cls, name: str) -> Self:
+        """The parts of a model that ships with the package; VAE and prompt encoder are shared by all."""
+        return cls(
+            dit=BUNDLED / name, video_vae=BUNDLED / "video_vae", prompt_encoder=BUNDLED / "prompt_encoder"
+        )
+
+    @classmethod
+    def at(cls, folder: Path) -> Self:
+        """A user's own model: `folder` holds `dit`, `video_vae` and `prompt_encoder`.
+
+        An `editor.json` beside them (an `EditorDefaults`) is used where it exists.
+
+        Raises:
+            WeightsError: If a part is missing.
+            ConfigError: If `editor.json` does not fit.
+        """
+        for part in ("dit", "video_vae", "prompt_encoder"):
+            if not (folder / part).is_dir():
+                raise WeightsError(
+                    f"the model folder {folder} has no folder {part!r}; expected dit, video_vae and "
+                    "prompt_encoder"
+                )
+        defaults = EditorDefaults()
+        if (folder / DEFAULTS_NAME).is_file():
+            defaults = read_config(EditorDefaults, folder / DEFAULTS_NAME)
+        return cls(
+            dit=folder / "dit",
+            video_vae=folder / "video_vae",
+            prompt_encoder=folder / "prompt_encoder",
+            defaults=defaults,
+        )
+
+    def num_bytes(self) -> int:
+        """Bytes of all files."""
+        folders = (self.dit, self.video_vae, self.prompt_encoder)
+        return sum(path.stat().st_size for folder in folders for path in folder.glob("*") if path.is_file())
+
+    def num_parameters(self) -> int:
+        """Numbers stored in all weight files, from their headers.
+
+        Raises:
+            WeightsError: If a file is damaged.
+        """
+        return sum(
+            _num_values(path)
+            for folder in (self.dit, self.video_vae, self.prompt_encoder)
+            for path in sorted(folder.glob("*.safetensors"))
+        )
+
+
+def _num_values(path: Path) -> int:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged ({error}); copy or write it again") from None

@@ -1,0 +1,1 @@
+"""The command line: one module per command family; arguments, messages and exit codes, no mathematics."""

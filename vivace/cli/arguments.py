@@ -1,0 +1,232 @@
+"""What every command takes, as typed dataclasses; imports no torch, so that help is instant."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
+
+Flag = FlagCreatePairsOff[bool]
+Json = Annotated[
+    Flag, arg(help="print the result as JSON on the last line of the output", help_behavior_hint="")
+]
+Quiet = Annotated[Flag, arg(help="no progress bar and no table", help_behavior_hint="")]
+Steps = Annotated[
+    int | None,
+    arg(
+        metavar="N",
+        help="denoising steps, 1 to 8",
+        help_behavior_hint="(default: the model's own, usually 4)",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """Which model runs, and where."""
+
+    model: Annotated[str, arg(metavar="NAME", help="a name from `vivace models`, or a model folder")] = (
+        "tiny-edit"
+    )
+    device: Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or cuda:1")] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], arg(help="auto is bf16 where the hardware computes in it")
+    ] = "auto"
+    threads: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="CPU threads",
+            help_behavior_hint="(default: VIVACE_NUM_THREADS, else all cores)",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditArguments:
+    """Arguments of `vivace edit`."""
+
+    input: Annotated[
+        Positional[str],
+        arg(
+            metavar="INPUT", help="a video file, a folder of images, a camera (camera:0) or a network address"
+        ),
+    ]
+    prompt: Annotated[
+        str, arg(aliases=["-p"], metavar="PROMPT", help="what to do with the video, in English")
+    ]
+    output: Annotated[
+        str,
+        arg(
+            aliases=["-o"],
+            metavar="OUT",
+            help="NAME.mp4 (mov, m4v, mkv, webm, avi, gif), NAME_%05d.png, FOLDER/ or an rtmp:// address",
+        ),
+    ]
+    at: Annotated[
+        UseAppendAction[tuple[tuple[str, str], ...]],
+        arg(
+            metavar="TIME PROMPT",
+            help="change the instruction from the first chunk that begins at or after TIME of the result",
+        ),
+    ] = ()
+    size: Annotated[
+        str | None,
+        arg(
+            metavar="WxH",
+            help="size of the result, moved to the nearest one that the model can edit",
+            help_behavior_hint="(default: the source's aspect at the model's native area)",
+        ),
+    ] = None
+    fps: Annotated[
+        str | None,
+        arg(
+            metavar="FPS",
+            help="resample by timestamp to this rate; for a folder of images, the rate they are shown at",
+            help_behavior_hint="(default: every source frame at its own time)",
+        ),
+    ] = None
+    start: Annotated[
+        str, arg(metavar="TIME", help="where in the source to begin: 4, 4s, 250ms or 1:05.5")
+    ] = "0"
+    duration: Annotated[
+        str | None, arg(metavar="TIME", help="how much to edit", help_behavior_hint="(default: all)")
+    ] = None
+    steps: Steps = None
+    commit: Annotated[
+        Literal["clean_pass", "last_step"] | None,
+        arg(
+            metavar="{clean_pass,last_step}",
+            help="how a chunk enters the memory: by one more pass, or with the last step (faster)",
+            help_behavior_hint="(default: the model's own)",
+        ),
+    ] = None
+    seed: Annotated[int, arg(metavar="N", help="another number gives another version of the edit")] = 0
+    compare: Annotated[
+        Flag,
+        arg(
+            help="also write NAME_compare: source and result side by side, without sound",
+            help_behavior_hint="",
+        ),
+    ] = False
+    contact_sheet: Annotated[
+        Path | None,
+        arg(
+            metavar="PNG",
+            help="also write a picture of frames before and after",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = None
+    codec: Annotated[
+        str | None,
+        arg(
+            metavar="CODEC",
+            help="h264, hevc, vp9, prores, mpeg4, mjpeg or ffv1",
+            help_behavior_hint="(default: what suits the ending of OUT)",
+        ),
+    ] = None
+    quality: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="on the codec's own scale, lower is better",
+            help_behavior_hint="(default: the codec's, for h264 18)",
+        ),
+    ] = None
+    json: Json = False
+    quiet: Quiet = False
+    run: Annotated[RunOptions, OmitArgPrefixes] = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoArguments:
+    """Arguments of `vivace demo`."""
+
+    clip: Annotated[
+        Positional[Path | None],
+        arg(
+            metavar="CLIP",
+            help="a video",
+            help_behavior_hint="(default: the clip in examples/media of a clone)",
+        ),
+    ] = None
+    output: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER", help="where the results go")] = Path(
+        "out/demo"
+    )
+    prompt: Annotated[str, arg(aliases=["-p"], metavar="PROMPT", help="what to do with the video")] = (
+        "make it a snowy night"
+    )
+    json: Json = False
+    quiet: Quiet = False
+    run: Annotated[RunOptions, OmitArgPrefixes] = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelsArguments:
+    """Arguments of `vivace models`."""
+
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InfoArguments:
+    """Arguments of `vivace info`."""
+
+    file: Annotated[
+        Positional[str], arg(metavar="FILE", help="a video file, a folder of images, a camera or an address")
+    ]
+    json: Json = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PullArguments:
+    """Arguments of `vivace pull`."""
+
+    name: Annotated[Positional[str], arg(metavar="NAME", help="a name from `vivace models`")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchArguments:
+    """Arguments of `vivace bench`."""
+
+    model: Annotated[
+        Positional[str], arg(metavar="NAME", help="a name from `vivace models`, or a model folder")
+    ] = "tiny-edit"
+    size: Annotated[
+        str | None,
+        arg(metavar="WxH", help="picture size", help_behavior_hint="(default: the model's native size)"),
+    ] = None
+    steps: Annotated[tuple[int, ...], arg(metavar="N ...", help="numbers of denoising steps to time")] = (4,)
+    precisions: Annotated[
+        tuple[Literal["auto", "fp32", "bf16"], ...],
+        arg(metavar="{auto,fp32,bf16} ...", help="precisions to time"),
+    ] = ("auto",)
+    commit: Annotated[Literal["clean_pass", "last_step"], arg(help="how a chunk enters the memory")] = (
+        "clean_pass"
+    )
+    chunks: Annotated[int, arg(metavar="N", help="chunks to time")] = 40
+    warmup: Annotated[int, arg(metavar="N", help="chunks before the first one that counts")] = 8
+    random_weights: Annotated[
+        Flag, arg(help="read the specs only; speed does not depend on the weights", help_behavior_hint="")
+    ] = False
+    device: Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or cuda:1")] = "auto"
+    threads: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="CPU threads",
+            help_behavior_hint="(default: VIVACE_NUM_THREADS, else all cores)",
+        ),
+    ] = None
+    write: Annotated[
+        Path | None,
+        arg(
+            metavar="FOLDER",
+            help="also write a dated result there, for example benchmarks/results",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = None
+    json: Json = False
+
+
+Arguments = EditArguments | DemoArguments | ModelsArguments | InfoArguments | PullArguments | BenchArguments

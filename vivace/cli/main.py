@@ -1,0 +1,177 @@
+"""Entry point: finds the command, parses its arguments, turns errors into a sentence and an exit code."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+
+from vivace import __version__
+from vivace.cli.arguments import (
+    Arguments,
+    BenchArguments,
+    DemoArguments,
+    EditArguments,
+    InfoArguments,
+    ModelsArguments,
+    PullArguments,
+)
+from vivace.core.errors import VivaceError
+
+OK, BAD_INPUT, TRUNCATED, INTERRUPTED = 0, 2, 3, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its arguments, a line for the overview, and what its help says before the options."""
+
+    arguments: type[Arguments]
+    summary: str
+    description: str
+
+
+COMMANDS = {
+    "edit": Command(
+        EditArguments,
+        "edit a video, a camera or a network stream with words",
+        """Edit a video with words. Every source frame is edited; frame times, duration and sound stay.
+
+examples:
+  vivace edit in.mp4 -p "make it a snowy night" -o out.mp4
+  vivace edit in.mp4 -p "turn it into an oil painting" -o out.mp4 --at 4s "turn it into a pencil sketch"
+  vivace edit camera:0 -p "make it look like an old movie" -o out.mkv --duration 30s
+  vivace edit in.mov -p "make it foggy" -o frames/ --start 1:05.5 --duration 4s --compare
+
+exit codes: 0 done, 2 bad input, 3 the input was damaged and edited as far as possible, 130 interrupted (the
+result is complete up to there)""",
+    ),
+    "demo": Command(
+        DemoArguments,
+        "edit the clip that comes with the source code and compare",
+        """Edit a short clip; writes the result, a side-by-side video and a contact sheet.
+
+examples:
+  vivace demo
+  vivace demo in.mp4 -o out/mine -p "make it autumn" """.rstrip(),
+    ),
+    "models": Command(
+        ModelsArguments,
+        "list the models with licence and size",
+        """List the models: what they do, their licence and size, and whether they are bundled.
+
+examples:
+  vivace models
+  vivace models --json""",
+    ),
+    "info": Command(
+        InfoArguments,
+        "describe a video",
+        """Describe a video: size, frame rate, duration, codecs and sound.
+
+examples:
+  vivace info in.mp4
+  vivace info rtsp://192.168.1.20/stream --json""",
+    ),
+    "pull": Command(
+        PullArguments,
+        "fetch the weights of a full-size model (not in this version)",
+        """Fetch the weights of a full-size model from its official repository. Not in this version.""",
+    ),
+    "bench": Command(
+        BenchArguments,
+        "measure the speed of a model on this machine",
+        """Measure the speed of a model: every stage of a chunk, and host frames in to host frames out.
+
+examples:
+  vivace bench tiny-edit
+  vivace bench tiny-edit --precisions fp32 bf16 --steps 2 4 --threads 2 --write benchmarks/results""",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line with `argv` (None: that of the process) and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except VivaceError as error:
+        print(f"vivace: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("vivace: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def overview() -> str:
+    """What `vivace --help` prints."""
+    width = max(len(name) for name in COMMANDS) + 2
+    lines = [f"  {name:{width}}{command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: vivace COMMAND [OPTIONS]",
+            "",
+            "Edit a live video with words, on your own machine.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "vivace COMMAND --help says more; vivace --version prints the version.",
+            "",
+            "example:",
+            '  vivace edit in.mp4 -p "make it a snowy night" -o out.mp4',
+        ]
+    )
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return OK if words else BAD_INPUT
+    if words[0] in ("-V", "--version"):
+        print(f"vivace {__version__}")
+        return OK
+    name = words[0]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}"
+        print(f"vivace: unknown command {name!r}; {hint}", file=sys.stderr)
+        return BAD_INPUT
+    command = COMMANDS[name]
+    try:
+        arguments = tyro.cli(
+            command.arguments, args=words[1:], prog=f"vivace {name}", description=command.description
+        )
+    except SystemExit as stop:
+        # tyro has printed the help (0) or what is wrong with the arguments (2)
+        return OK if not stop.code else BAD_INPUT
+    return _run_command(arguments)
+
+
+def _run_command(arguments: Arguments) -> int:
+    # Commands are imported when they are asked for: torch alone takes a second.
+    match arguments:
+        case EditArguments():
+            from vivace.cli.edit_video import run_edit
+
+            return run_edit(arguments)
+        case DemoArguments():
+            from vivace.cli.demo import run_demo
+
+            return run_demo(arguments)
+        case ModelsArguments():
+            from vivace.cli.show import show_models
+
+            return show_models(arguments)
+        case InfoArguments():
+            from vivace.cli.show import show_info
+
+            return show_info(arguments)
+        case PullArguments():
+            from vivace.cli.show import refuse_pull
+
+            return refuse_pull(arguments)
+        case BenchArguments():
+            from vivace.cli.run_bench import run_bench
+
+            return run_bench(arguments)
