@@ -1,8 +1,8 @@
 """An editor with a random model."""
 
 import pytest
-from toy_model import write_toy_model
 
+from toy_model import write_toy_model
 from vivace.catalog.editor import Editor, open_editor
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from toy_model import write_toy_model
 
+from toy_model import write_toy_model
 from vivace.catalog.editor import Editor, open_editor
 
 

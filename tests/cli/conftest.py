@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+
 from small_clips import write_clip
 from toy_model import write_toy_model
-
 from vivace.cli.main import main
 
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from small_clips import read_clip
 
+from small_clips import read_clip
 from vivace.cli import demo
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from small_clips import CLIP_HEIGHT, CLIP_WIDTH, picture, read_clip, write_clip
 
+from small_clips import CLIP_HEIGHT, CLIP_WIDTH, picture, read_clip, write_clip
 from vivace.cli.edit_outputs import EditOutputs
 from vivace.core.errors import InputError
 from vivace.data.video_source import probe

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from small_clips import write_clip
 
+from small_clips import write_clip
 from vivace.catalog.entries import MODELS
 
 

@@ -1,6 +1,6 @@
 import pytest
-from made_clips import Film, make
 
+from made_clips import Film, make
 from vivace.data.file_end import num_missing_bytes
 
 KINDS = {

@@ -10,8 +10,8 @@ import av
 import numpy as np
 import psutil
 import pytest
-from made_clips import Film, Sound, gray_of, index_of, make, sound_packets, tone_start_s
 
+from made_clips import Film, Sound, gray_of, index_of, make, sound_packets, tone_start_s
 from vivace.core.errors import InputError
 from vivace.data.frame_timing import TimedFrame, resample_fps
 from vivace.data.sink_options import SinkOptions

@@ -9,9 +9,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from made_clips import Film, Sound, gray_of, index_of, make
 from PIL import Image
 
+from made_clips import Film, Sound, gray_of, index_of, make
 from vivace.core.errors import InputError
 from vivace.data.media_source import MediaSource
 from vivace.data.source_spec import SourceSpec

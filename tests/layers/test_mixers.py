@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streaming import partitions
 from torch import Tensor
 
+from streaming import partitions
 from vivace.core.errors import ConfigError
 from vivace.layers.attention import CrossAttention, SinkWindowAttention, SoftmaxSpec
 from vivace.layers.feed_forward import GluConvFeedForward

@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streaming import partitions
 from torch import Tensor
 
+from streaming import partitions
 from vivace.core.config import from_json, to_json
 from vivace.core.errors import ConfigError, StateError
 from vivace.layers.attention import SoftmaxSpec

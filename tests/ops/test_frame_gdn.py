@@ -109,7 +109,9 @@ def test_a_transition_never_expands_the_state():
     inputs = random_inputs(b=3, t=4, s=40, dk=16)
     normalised = torch.nn.functional.rms_norm(inputs.key, (16,)).relu() * (16 * 40) ** -0.5
     written = normalised * inputs.beta[..., None]
-    transition = inputs.decay[..., None, None] * (torch.eye(16, dtype=torch.float64) - written.mT @ normalised)
+    transition = inputs.decay[..., None, None] * (
+        torch.eye(16, dtype=torch.float64) - written.mT @ normalised
+    )
     norms = torch.linalg.matrix_norm(transition, ord=2)
     assert (norms <= inputs.decay + 1e-12).all()
 

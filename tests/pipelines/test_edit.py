@@ -1,10 +1,10 @@
 import pytest
 import torch
 from hypothesis import given, settings
-from streaming import partitions
 from torch import Tensor
-from toy_model import write_toy_model
 
+from streaming import partitions
+from toy_model import write_toy_model
 from vivace.catalog.load import load_pipeline
 from vivace.core.errors import ConfigError, InputError, StateError
 from vivace.core.grid import ChunkPlan
@@ -12,13 +12,18 @@ from vivace.pipelines.edit import EditPipeline
 from vivace.pipelines.stream import EditStream, StreamSettings
 from vivace.pipelines.work import Commit, Decode, Denoise, Encode
 
-HEIGHT, WIDTH, FRAMES = 32, 48, 23
+HEIGHT, WIDTH, FRAMES = 32, 32, 15
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> EditPipeline:
     folder = write_toy_model(tmp_path_factory.mktemp("toy"))
-    return load_pipeline(str(folder), torch.device("cpu"), torch.float32)
+    return load_pipeline(folder, "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def whole(pipeline) -> Tensor:
+    return edit(pipeline, pipeline.open("make it night", settings_of()), film())
 
 
 def settings_of(seed: int = 0, commit="clean_pass", plan: ChunkPlan | None = None) -> StreamSettings:
@@ -37,7 +42,9 @@ def film(num_frames: int = FRAMES, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (num_frames, HEIGHT, WIDTH, 3), dtype=torch.uint8, generator=generator)
 
 
-def edit(pipeline: EditPipeline, stream: EditStream, frames: Tensor, pushes: list[int] | None = None) -> Tensor:
+def edit(
+    pipeline: EditPipeline, stream: EditStream, frames: Tensor, pushes: list[int] | None = None
+) -> Tensor:
     parts, start = [], 0
     for size in pushes or [len(frames)]:
         parts.append(pipeline.step(stream, frames[start : start + size]))
@@ -46,15 +53,14 @@ def edit(pipeline: EditPipeline, stream: EditStream, frames: Tensor, pushes: lis
 
 
 @given(partitions(FRAMES, 40))
-@settings(max_examples=12, deadline=None)
-def test_pushes_of_any_size_give_the_same_frames_to_the_bit(pipeline, pushes):
-    whole = edit(pipeline, pipeline.open("make it night", settings_of()), film())
+@settings(max_examples=8, deadline=None)
+def test_pushes_of_any_size_give_the_same_frames_to_the_bit(pipeline, whole, pushes):
     cut = edit(pipeline, pipeline.open("make it night", settings_of()), film(), pushes)
     assert whole.shape == film().shape
     assert torch.equal(whole, cut)
 
 
-@pytest.mark.parametrize("num_frames", [1, 2, 5, 6, 23])
+@pytest.mark.parametrize("num_frames", [1, 2, 6])
 def test_every_source_frame_comes_back_and_padding_is_dropped(pipeline, num_frames):
     for plan in (ChunkPlan.live(1), ChunkPlan.live(2), ChunkPlan.live(3, first_chunk_frames=2)):
         stream = pipeline.open("night", settings_of(plan=plan))
@@ -63,8 +69,8 @@ def test_every_source_frame_comes_back_and_padding_is_dropped(pipeline, num_fram
 
 def test_padding_at_the_end_does_not_change_earlier_frames(pipeline):
     long = edit(pipeline, pipeline.open("night", settings_of()), film())
-    short = edit(pipeline, pipeline.open("night", settings_of()), film()[:15])
-    assert torch.equal(short[:13], long[:13])
+    short = edit(pipeline, pipeline.open("night", settings_of()), film()[:11])
+    assert torch.equal(short[:9], long[:9])
 
 
 def test_work_comes_in_the_order_of_a_chunk(pipeline):
@@ -141,9 +147,9 @@ def test_a_stream_can_be_rewound_to_a_clone_of_its_memories(pipeline):
     stream = pipeline.open("night", settings_of())
     pipeline.step(stream, film()[:9])
     kept, next_chunk = stream.memories.clone(), stream.next_chunk
-    first = pipeline.step(stream, film()[9:17])
+    first = pipeline.step(stream, film()[9:13])
     stream.restore(kept.clone(), next_chunk)
-    assert torch.equal(pipeline.step(stream, film()[9:17]), first)
+    assert torch.equal(pipeline.step(stream, film()[9:13]), first)
 
 
 def test_a_consumed_memory_is_refused(pipeline):

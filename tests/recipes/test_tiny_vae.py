@@ -3,7 +3,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
@@ -16,8 +15,6 @@ from vivace.recipes.tiny_vae import (
     TinyVaeConfig,
     evaluate,
     haar_high_bands,
-    scores,
-    structural_similarity,
     tiny_vae,
     train,
     training_batch,
@@ -93,18 +90,3 @@ def test_haar_bands_of_a_flat_picture_are_zero_and_of_stripes_are_not() -> None:
     assert haar_high_bands(flat).abs().max() == 0
     bands = haar_high_bands(stripes).abs().amax(dim=(0, 2, 3, 4))
     assert bands.tolist() == [1.0] * 3 + [0.0] * 6
-
-
-def test_structural_similarity_is_one_for_equal_pictures_and_falls_with_noise() -> None:
-    a = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    noise = torch.randn(a.shape, generator=torch.Generator().manual_seed(1))
-    values = [float(structural_similarity(a, a + level * noise)) for level in (0, 0.05, 0.3)]
-    assert values[0] == pytest.approx(1)
-    assert values[0] > values[1] > values[2]
-
-
-def test_scores_of_a_known_error() -> None:
-    video = torch.full((1, 3, 5, 32, 32), 0.5)
-    result = scores(video, video + 0.1, small_lpips())
-    assert result["psnr_db"] == pytest.approx(20, abs=1e-3)
-    assert result["motion_error_levels"] == pytest.approx(0, abs=1e-4)

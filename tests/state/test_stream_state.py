@@ -18,7 +18,8 @@ class Memory:
 
 def some_state(frame: int = 4, batch: int = 1) -> StreamState[tuple[Memory, ...]]:
     memory = Memory(
-        GdnState(torch.randn(batch, 2, 3, 3), torch.randn(batch, 2, 3)), ConvTail(torch.randn(batch, 4, 1, 2, 2))
+        GdnState(torch.randn(batch, 2, 3, 3), torch.randn(batch, 2, 3)),
+        ConvTail(torch.randn(batch, 4, 1, 2, 2)),
     )
     return StreamState((memory, Memory(None, ConvTail(torch.randn(batch, 4, 1, 2, 2)))), frame)
 

@@ -34,7 +34,9 @@ def by_frame(x: Tensor, frames: int) -> Tensor:
 def op_inputs(file: dict[str, Tensor], frames: int) -> FrameGdnInputs:
     part = {name.removeprefix(f"T{frames}."): value for name, value in file.items()}
     query, key, value = (by_frame(part[name], frames) for name in "qkv")
-    table = torch.complex(*(rearrange(part[f"rope_{name}"], "(t s) d -> t s d", t=frames) for name in ("cos", "sin")))
+    table = torch.complex(
+        *(rearrange(part[f"rope_{name}"], "(t s) d -> t s d", t=frames) for name in ("cos", "sin"))
+    )
     return FrameGdnInputs(
         query=query,
         key=key,
@@ -83,8 +85,11 @@ def test_scans_reproduce_the_official_recurrence(golden, frames):
 def test_gates_reproduce_the_official_gates(golden):
     file = golden("sana_A_frame_gdn_op")
     mixer = GdnMixer(96, HEADS, GdnSpec())
-    weights = {name.rsplit(".", 1)[-1] if "_proj" not in name else name: value for name, value in file.items()
-               if name.startswith("weights.")}
+    weights = {
+        name.rsplit(".", 1)[-1] if "_proj" not in name else name: value
+        for name, value in file.items()
+        if name.startswith("weights.")
+    }
     names = {
         "beta_proj.weight": mixer.write_strength.weight,
         "beta_proj.bias": mixer.write_strength.bias,
@@ -182,7 +187,9 @@ def tiny_official_spec(softmax: SoftmaxSpec) -> DitSpec:
 
 
 def official_weights(file: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("weights."): value for name, value in file.items() if name.startswith("weights.")}
+    return {
+        name.removeprefix("weights."): value for name, value in file.items() if name.startswith("weights.")
+    }
 
 
 def load_model(file: dict[str, Tensor], softmax: SoftmaxSpec) -> StreamingDit:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from vivace.catalog.allocator import keep_freed_memory
 from vivace.catalog.entries import find_folder
 from vivace.catalog.model_folder import DIT_PREFIX, DIT_SPEC_NAME, ModelFolder
 from vivace.core.config import Environment, read_config
@@ -50,6 +51,8 @@ def build_pipeline(
     The prompt encoder is always read: it is small, and its tokenizer is data.
     """
     place = choose_device(device)
+    if place.type == "cpu":
+        keep_freed_memory()
     vae, dit = _stored(folder) if weights == "stored" else _random(folder)
     prompts = PromptEncoder.load(folder.prompt_encoder)
     wanted = 2 * vae.spec.latent_channels, vae.spec.latent_channels, prompts.spec.dim

@@ -153,9 +153,15 @@ class DemoArguments:
     output: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER", help="where the results go")] = Path(
         "out/demo"
     )
-    prompt: Annotated[str, arg(aliases=["-p"], metavar="PROMPT", help="what to do with the video")] = (
-        "make it a snowy night"
-    )
+    prompt: Annotated[
+        str | None,
+        arg(
+            aliases=["-p"],
+            metavar="PROMPT",
+            help="what to do with the video",
+            help_behavior_hint="(default: a snowy night, a pencil sketch, neon outlines, one after the other)",
+        ),
+    ] = None
     json: Json = False
     quiet: Quiet = False
     run: Annotated[RunOptions, OmitArgPrefixes] = field(default_factory=RunOptions)
@@ -229,4 +235,92 @@ class BenchArguments:
     json: Json = False
 
 
-Arguments = EditArguments | DemoArguments | ModelsArguments | InfoArguments | PullArguments | BenchArguments
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalArguments:
+    """Arguments of `vivace eval`."""
+
+    model: Annotated[
+        Positional[str], arg(metavar="NAME", help="a name from `vivace models`, or a model folder")
+    ] = "tiny-edit"
+    clips: Annotated[Path, arg(metavar="FOLDER", help="clips that the model was not trained on")]
+    only: Annotated[
+        tuple[str, ...],
+        arg(metavar="CLIP ...", help="names of the clips to use", help_behavior_hint="(default: all)"),
+    ] = ()
+    lpips: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help="weights of the perceptual distance",
+            help_behavior_hint="(default: lpips_alex.safetensors in VIVACE_HOME)",
+        ),
+    ] = None
+    parts: Annotated[
+        tuple[Literal["reconstruction", "fidelity", "still", "instructions", "drift"], ...],
+        arg(
+            metavar="{reconstruction,fidelity,still,instructions,drift} ...",
+            help="which tables to make",
+            help_behavior_hint="(default: all)",
+        ),
+    ] = ("reconstruction", "fidelity", "still", "instructions", "drift")
+    families: Annotated[
+        tuple[str, ...],
+        arg(
+            metavar="FAMILY ...",
+            help="edit families, like snow or snow+night",
+            help_behavior_hint="(default: all single ones)",
+        ),
+    ] = ()
+    frames: Annotated[int, arg(metavar="N", help="most raw frames of a clip")] = 17
+    size: Annotated[
+        str | None, arg(metavar="WxH", help="picture size", help_behavior_hint="(default: 320x192)")
+    ] = None
+    instruction_clips: Annotated[int, arg(metavar="N", help="clips that every phrasing edits")] = 1
+    train_phrasings: Annotated[
+        int, arg(metavar="N", help="phrasings of each family drawn from those of training")
+    ] = 20
+    drift_frames: Annotated[int, arg(metavar="N", help="length of the long stream")] = 1000
+    steps: Steps = None
+    commit: Annotated[
+        Literal["clean_pass", "last_step"] | None,
+        arg(
+            metavar="{clean_pass,last_step}",
+            help="how a chunk enters the memory",
+            help_behavior_hint="(default: the model's own)",
+        ),
+    ] = None
+    seed: Annotated[int, arg(metavar="N", help="of noise, particles and the choice of phrasings")] = 0
+    out: Annotated[
+        Path | None,
+        arg(
+            aliases=["-o"],
+            metavar="FOLDER",
+            help="write report.json, report.md and sheet.png there",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = None
+    device: Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or cuda:1")] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], arg(help="auto is bf16 where the hardware computes in it")
+    ] = "auto"
+    threads: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="CPU threads",
+            help_behavior_hint="(default: VIVACE_NUM_THREADS, else all cores)",
+        ),
+    ] = None
+    json: Json = False
+    quiet: Quiet = False
+
+
+Arguments = (
+    EditArguments
+    | DemoArguments
+    | ModelsArguments
+    | InfoArguments
+    | PullArguments
+    | BenchArguments
+    | EvalArguments
+)

@@ -1,5 +1,6 @@
 """`vivace demo`: the bundled clip edited, side by side and as a contact sheet, with figures."""
 
+from fractions import Fraction
 from pathlib import Path
 
 from vivace.cli.arguments import DemoArguments
@@ -7,6 +8,12 @@ from vivace.cli.edit_job import EditJob, TimedPrompt, compare_name
 from vivace.cli.edit_video import edit_video, show_report
 from vivace.core.errors import InputError
 
+# The bundled clip lasts 4.8 s: each instruction has a third of it.
+SHOW = (
+    TimedPrompt.at_start("make it a snowy night"),
+    TimedPrompt(at_s=Fraction("1.6"), words="turn it into a pencil sketch"),
+    TimedPrompt(at_s=Fraction("3.2"), words="glowing neon outlines"),
+)
 CLIPS = Path("examples") / "media"
 # Where the package runs from; the root of a clone unless it was installed.
 CLONE = Path(__file__).parents[2]
@@ -28,7 +35,7 @@ def run_demo(arguments: DemoArguments) -> int:
     job = EditJob(
         input=str(clip),
         output=result,
-        prompts=(TimedPrompt.at_start(arguments.prompt),),
+        prompts=SHOW if arguments.prompt is None else (TimedPrompt.at_start(arguments.prompt),),
         compare=compare_name(result),
         contact_sheet=folder / f"{clip.stem}.png",
         run=arguments.run,

@@ -13,6 +13,7 @@ from vivace.cli.arguments import (
     BenchArguments,
     DemoArguments,
     EditArguments,
+    EvalArguments,
     InfoArguments,
     ModelsArguments,
     PullArguments,
@@ -86,6 +87,15 @@ examples:
 examples:
   vivace bench tiny-edit
   vivace bench tiny-edit --precisions fp32 bf16 --steps 2 4 --threads 2 --write benchmarks/results""",
+    ),
+    "eval": Command(
+        EvalArguments,
+        "measure how good a model's edits are",
+        """Measure the edits of a model on held-out clips against programmatic targets.
+
+examples:
+  vivace eval tiny-edit --clips evaluation --lpips lpips_alex.safetensors --out out/eval
+  vivace eval tiny-edit --clips evaluation --only bikes_001 --parts fidelity --families snow --frames 33""",
     ),
 }
 
@@ -175,3 +185,7 @@ def _run_command(arguments: Arguments) -> int:
             from vivace.cli.run_bench import run_bench
 
             return run_bench(arguments)
+        case EvalArguments():
+            from vivace.cli.run_eval import run_eval
+
+            return run_eval(arguments)

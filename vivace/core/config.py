@@ -32,7 +32,9 @@ def to_json(value: object) -> Json:
         return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise ConfigError(f"cannot write a {type(value).__name__} into a config; use numbers, strings or dataclasses")
+    raise ConfigError(
+        f"cannot write a {type(value).__name__} into a config; use numbers, strings or dataclasses"
+    )
 
 
 def from_json(cls: type[T], data: Json, where: str = "") -> T:
@@ -78,7 +80,8 @@ def _build_union(members: tuple[Any, ...], data: Json, where: str) -> Any:
     if data is None and type(None) in members:
         return None
     if isinstance(data, dict):
-        kinds = {member.__name__: member for member in members if dataclasses.is_dataclass(member)}
+        classes = [member for member in members if isinstance(member, type)]
+        kinds = {member.__name__: member for member in classes if dataclasses.is_dataclass(member)}
         kind = data.get(KIND)
         if kind not in kinds:
             raise ConfigError(f"{where}.{KIND}: got {kind!r}, expected one of {sorted(kinds)}")

@@ -20,13 +20,14 @@ class LatentGrid:
     def __post_init__(self) -> None:
         if self.temporal_stride < 1 or self.spatial_stride < 1:
             raise ConfigError(
-                f"LatentGrid: got strides {self.temporal_stride} and {self.spatial_stride}, expected at least 1"
+                f"LatentGrid: got strides {self.temporal_stride} and {self.spatial_stride}, "
+                "expected at least 1"
             )
 
     def raw_frames_of(self, latent_frame: int) -> range:
         """Absolute indices of the raw frames that latent frame `latent_frame` holds."""
         if latent_frame == 0:
-            return range(0, 1)
+            return range(1)
         start = 1 + (latent_frame - 1) * self.temporal_stride
         return range(start, start + self.temporal_stride)
 
@@ -38,7 +39,7 @@ class LatentGrid:
         return num_latent_frames * self.temporal_stride - (self.temporal_stride - 1 if starts_stream else 0)
 
     def num_latent_frames(self, num_raw_frames: int) -> int:
-        """Latent frames needed to hold `num_raw_frames` from the start of a stream; the last may be padded."""
+        """Latent frames that hold `num_raw_frames` from the start of a stream; the last may be padded."""
         if num_raw_frames <= 0:
             return 0
         return 1 + -(-(num_raw_frames - 1) // self.temporal_stride)
@@ -88,8 +89,8 @@ class ChunkPlan:
     def __post_init__(self) -> None:
         if self.first_chunk_frames < 1 or self.frames_per_chunk < 1:
             raise ConfigError(
-                f"ChunkPlan: got {self.first_chunk_frames} and {self.frames_per_chunk} latent frames a chunk, "
-                "expected at least 1"
+                f"ChunkPlan: got {self.first_chunk_frames} and {self.frames_per_chunk} latent frames "
+                "a chunk, expected at least 1"
             )
 
     @classmethod
@@ -107,7 +108,9 @@ class ChunkPlan:
         Source: facts of the official sampler (122 latent frames in chunks of 3 give 5, 3, 3, ...).
         """
         if num_frames < frames_per_chunk:
-            raise ConfigError(f"got {num_frames} latent frames, expected at least one chunk of {frames_per_chunk}")
+            raise ConfigError(
+                f"got {num_frames} latent frames, expected at least one chunk of {frames_per_chunk}"
+            )
         first = frames_per_chunk + num_frames % frames_per_chunk
         return cls(first_chunk_frames=first, frames_per_chunk=frames_per_chunk, num_frames=num_frames)
 

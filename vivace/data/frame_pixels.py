@@ -38,12 +38,15 @@ class ToRgb:
     """Turns the decoded pictures of one stream into upright RGB arrays of one size, `h w c` in 0..255.
 
     The size is that of the first picture as displayed; later pictures of another size are scaled to it.
-    Alpha is composited over black. Pixels that are not square are stretched along the longer side.
+    Alpha is composited over black. Pixels that are not square are stretched along the longer side. A stream
+    may turn its pictures anew in the middle; a mirror image that begins there is not noticed.
     """
 
     def __init__(self, pixel_aspect: Fraction | None = None) -> None:
         self._pixel_aspect = Fraction(pixel_aspect or 1)
         self._coded_size_px: tuple[int, int] | None = None
+        self._rotation_deg: int | None = None
+        self._display_matrix: tuple[int, int, int, int] | None = None
         self._reformatter = VideoReformatter()
 
     def __call__(self, picture: av.VideoFrame) -> UInt8[np.ndarray, "h w c"]:
@@ -51,7 +54,9 @@ class ToRgb:
         if self._coded_size_px is None:
             self._coded_size_px = _square_pixels(picture.width, picture.height, self._pixel_aspect)
         pixels = self._rgb(picture, *self._coded_size_px)
-        pixels = upright(pixels, display_matrix(picture))
+        if picture.rotation != self._rotation_deg:
+            self._rotation_deg, self._display_matrix = picture.rotation, display_matrix(picture)
+        pixels = upright(pixels, self._display_matrix)
         return pixels if pixels.flags.writeable and pixels.flags.c_contiguous else pixels.copy()
 
     def _rgb(self, picture: av.VideoFrame, width_px: int, height_px: int) -> UInt8[np.ndarray, "h w c"]:
@@ -106,7 +111,11 @@ def over_black(pixels: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]
 
 
 def display_matrix(picture: av.VideoFrame) -> tuple[int, int, int, int] | None:
-    """How the file asks a picture to be turned: (x to x, x to y, y to x, y to y), or None if as it is."""
+    """How the file asks a picture to be turned: (x to x, x to y, y to x, y to y), or None if as it is.
+
+    Not for every picture: PyAV ties a picture whose side data was read into a reference cycle. Its buffer is
+    then freed by the next garbage collection only, and until then the decoder's pool grows.
+    """
     # PyAV's type hints know only one of the kinds of side data.
     matrix = cast(Mapping[Type, SideData], picture.side_data).get(Type.DISPLAYMATRIX)
     if matrix is None:

@@ -1,6 +1,7 @@
 """The straight path between data and noise, and conversions along it.
 
-x = (1 - sigma) x0 + sigma noise; velocity = dx/dsigma = noise - x0; Euler: x += (sigma_next - sigma) velocity.
+x = (1 - sigma) x0 + sigma noise; velocity = dx/dsigma = noise - x0;
+Euler: x += (sigma_next - sigma) velocity.
 """
 
 import torch

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from vivace.core.seeds import mix_seed
 
+
 def stream_noise(
     seed: int, start: int, num_frames: int, channels: int, size: tuple[int, int]
 ) -> Float[Tensor, "1 c t h w"]:

@@ -1,6 +1,7 @@
 """Explicit sigma lists and the Euler loop; few-step lists of the released models."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor
@@ -29,7 +30,7 @@ def check_sigmas(sigmas: Sequence[float]) -> tuple[float, ...]:
         ConfigError: Otherwise.
     """
     levels = tuple(sigmas)
-    falls = all(later < earlier for earlier, later in zip(levels, levels[1:]))
+    falls = all(later < earlier for earlier, later in pairwise(levels))
     if not levels or not falls or levels[0] > 1 or levels[-1] <= 0:
         raise ConfigError(f"got noise levels {levels}, expected a strictly falling list within (0, 1]")
     return levels

@@ -16,6 +16,7 @@ from vivace.state.kv_cache import SinkWindowCache
 
 FrameTokens = Float[Tensor, "b t s dim"]
 HeadTokens = Float[Tensor, "b heads t s d"]
+KeptTokens = Float[Tensor, "b heads kept s d"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +44,8 @@ class SinkWindowAttention(nn.Module):
     """Hybrid DiT's softmax block with an output gate.
 
     Source: SANA-Streaming, hybrid DiT; SANA-WM section 3.2, "Hybrid GDN/Softmax Attention".
-    Deviation: keys are cached before rotation and rotated when read; with `max_distance_frames=None` this equals
-    the official post-RoPE cache.
+    Deviation: keys are cached before rotation and rotated when read; with `max_distance_frames=None` this
+    equals the official post-RoPE cache.
     """
 
     def __init__(self, dim: int, num_heads: int, spec: SoftmaxSpec) -> None:
@@ -114,7 +115,7 @@ class SinkWindowAttention(nn.Module):
         return rearrange(x, "b t s (heads d) -> b heads t s d", heads=self.num_heads)
 
 
-def _attend(query: HeadTokens, key: HeadTokens, value: HeadTokens) -> HeadTokens:
+def _attend(query: HeadTokens, key: KeptTokens, value: KeptTokens) -> HeadTokens:
     frames = query.shape[2]
     query, key, value = (rearrange(x, "b heads t s d -> b heads (t s) d") for x in (query, key, value))
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:

@@ -14,10 +14,10 @@ FrameTokens = Float[Tensor, "b t s dim"]
 
 
 class GluConvFeedForward(nn.Module):
-    """1x1 expansion, 3x3 depthwise convolution, gated linear unit, 1x1 contraction, plus a temporal convolution.
+    """1x1 expansion, 3x3 depthwise convolution, gated linear unit, 1x1 contraction and temporal convolution.
 
-    The temporal kernel covers one frame to each side; across chunks the left frame is cached and the right one is
-    zero, so that a chunk never waits for the next.
+    The temporal kernel covers one frame to each side; across chunks the left frame is cached and the right
+    one is zero, so that a chunk never waits for the next.
 
     Source: SANA-Video (GLUMBConvTemp), SANA-Streaming (cached form).
     """
@@ -32,7 +32,7 @@ class GluConvFeedForward(nn.Module):
     def forward(
         self, x: FrameTokens, state: ConvTail | None, chunks: Sequence[int], size: tuple[int, int]
     ) -> tuple[FrameTokens, ConvTail]:
-        """Transform sum(chunks) latent frames of `size` rows and columns; returns the last frame as next context."""
+        """Transform sum(chunks) latent frames of `size` rows and columns; returns the last as context."""
         rows, columns = size
         hidden = F.silu(self.expand(x))
         # a channels-last view of the tokens: the convolution reads them without a copy

@@ -28,8 +28,8 @@ class GdnSpec:
 class GdnMixer(nn.Module):
     """Hybrid DiT's linear block.
 
-    Source: SANA-Streaming, section on the hybrid DiT; SANA-WM, Eq. 3 to 5. Heads share nothing; queries and keys
-    are RMS-normalised over all channels before the head split, passed through ReLU, and keys scaled by
+    Source: SANA-Streaming, section on the hybrid DiT; SANA-WM, Eq. 3 to 5. Heads share nothing; queries and
+    keys are RMS-normalised over all channels before the head split, passed through ReLU, and keys scaled by
     1/sqrt(dk s) (Eq. 5).
     """
 
@@ -45,7 +45,11 @@ class GdnMixer(nn.Module):
         self.rate_bias = nn.Parameter(torch.full((num_heads,), spec.decay_bias))
         self.output_gate = nn.Linear(dim, dim)
         self.project = nn.Linear(dim, dim)
-        for gate, bias in ((self.write_strength, spec.beta_bias), (self.decay_gate, 0.0), (self.output_gate, 1.0)):
+        for gate, bias in (
+            (self.write_strength, spec.beta_bias),
+            (self.decay_gate, 0.0),
+            (self.output_gate, 1.0),
+        ):
             nn.init.zeros_(gate.weight)
             nn.init.constant_(gate.bias, bias)
 

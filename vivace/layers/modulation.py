@@ -34,11 +34,11 @@ class TimestepEmbedding(nn.Module):
 
 
 class Modulation(NamedTuple):
-    """Shift, scale and gate of one branch of a block."""
+    """Shift, scale and gate of one branch of a block, for every frame or for all alike."""
 
-    shift: Float[Tensor, "b t 1 dim"]
-    scale: Float[Tensor, "b t 1 dim"]
-    gate: Float[Tensor, "b t 1 dim"]
+    shift: Float[Tensor, "b t_or_1 1 dim"]
+    scale: Float[Tensor, "b t_or_1 1 dim"]
+    gate: Float[Tensor, "b t_or_1 1 dim"]
 
     def apply(self, x: FrameTokens) -> FrameTokens:
         """Shift and scale normalised tokens."""
@@ -52,7 +52,7 @@ class ModulationTable(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
 
-    def forward(self, shared: Float[Tensor, "b t six_dim"]) -> tuple[Modulation, Modulation]:
+    def forward(self, shared: Float[Tensor, "b t_or_1 six_dim"]) -> tuple[Modulation, Modulation]:
         """Modulations of the mixer and of the feed-forward."""
         rows = rearrange(shared, "b t (six dim) -> six b t 1 dim", six=6) + self.table[:, None, None, None, :]
         return Modulation(*rows[:3]), Modulation(*rows[3:])

@@ -23,7 +23,7 @@ def axis_pairs(head_dim: int) -> tuple[int, int, int]:
 def rotation_table(
     frames: Sequence[int], rows: int, columns: int, head_dim: int, device: torch.device
 ) -> Rotation:
-    """cos + i sin for every token of the given latent frames, in single precision (angles are computed in fp64)."""
+    """cos + i sin for every token of the latent frames, in single precision (angles come from fp64)."""
     return _cpu_table(tuple(frames), rows, columns, head_dim).to(device, non_blocking=True)
 
 
@@ -53,6 +53,6 @@ def _angles(positions: Tensor, num_pairs: int, theta: float = 1e4) -> Tensor:
 
 
 def rotate(x: Float[Tensor, "b heads t s d"], table: Rotation) -> Float[Tensor, "b heads t s d"]:
-    """Rotate adjacent pairs of the last axis as complex numbers; computed in fp32, returned in the dtype of `x`."""
+    """Rotate adjacent pairs of the last axis as complex numbers, in fp32; returned in the dtype of `x`."""
     pairs = torch.view_as_complex(x.float().contiguous().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

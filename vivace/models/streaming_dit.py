@@ -1,7 +1,8 @@
 """The streaming diffusion transformer: a stack of specified blocks whose memory is a value."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -29,7 +30,8 @@ MixerSpec = GdnSpec | SoftmaxSpec
 class DitSpec:
     """Everything that decides the shape of a streaming DiT.
 
-    `in_channels` counts all concatenated channels (noisy latent plus source latent), `mixers` one entry a block.
+    `in_channels` counts all concatenated channels (noisy latent plus source latent); `mixers` has one entry
+    a block.
     """
 
     in_channels: int
@@ -48,7 +50,9 @@ class DitSpec:
             raise ConfigError("DitSpec.mixers: got no block, expected at least one")
 
 
-def hybrid_mixers(num_blocks: int, num_softmax: int, gdn: GdnSpec, softmax: SoftmaxSpec) -> tuple[MixerSpec, ...]:
+def hybrid_mixers(
+    num_blocks: int, num_softmax: int, gdn: GdnSpec, softmax: SoftmaxSpec
+) -> tuple[MixerSpec, ...]:
     """GDN blocks with evenly spread softmax blocks, the last block being softmax.
 
     Source: the official index int((i + 1) * depth / n) - 1, which gives 3, 7, 11, 15, 19 for 5 of 20 blocks.
@@ -105,7 +109,7 @@ class DitBlock(nn.Module):
     def forward(
         self,
         x: FrameTokens,
-        shared: Float[Tensor, "b t six_dim"],
+        shared: Float[Tensor, "b t_or_1 six_dim"],
         text: tuple[Tensor, Tensor, Tensor],
         place: _Place,
         state: BlockState | None,
@@ -157,11 +161,15 @@ class StreamingDit(nn.Module):
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
 
+    def _dit_blocks(self) -> Iterable[DitBlock]:
+        # torch's ModuleList cannot say what it holds
+        return cast(Iterable[DitBlock], self.blocks)
+
     def embed_text(self, text: Float[Tensor, "b m c"], mask: Bool[Tensor, "b m"]) -> TextContext:
         """Project prompt features for all blocks; `mask` is true where a token counts."""
         hidden = F.gelu(self.text_hidden(text), approximate="tanh")
         context = self.text_norm(self.text_out(hidden))
-        pairs = [block.cross.project_text(context) for block in self.blocks]
+        pairs = [block.cross.project_text(context) for block in self._dit_blocks()]
         return TextContext(tuple(key for key, _ in pairs), tuple(value for _, value in pairs), mask)
 
     def forward(
@@ -177,11 +185,13 @@ class StreamingDit(nn.Module):
         """Velocity of the latent's frames.
 
         Args:
-            latent: Noisy latent, with the source latent behind it on the channel axis where the model is an editor.
+            latent: Noisy latent, with the source latent behind it on the channel axis where the model is an
+                editor.
             sigma: Noise level in [0, 1] of every frame; one column stands for all frames.
             text: Prompt from `embed_text`.
             state: Memory after the previous chunk; None is an empty stream.
-            write: True consumes `state` and returns the next one; False only reads and returns `state` unchanged.
+            write: True consumes `state` and returns the next one; False only reads and returns `state`
+                unchanged.
             chunks: Chunk sizes that cover the frames; None means that they are one chunk.
 
         Raises:
@@ -191,7 +201,9 @@ class StreamingDit(nn.Module):
         frames, rows, columns = latent.shape[2], latent.shape[3], latent.shape[4]
         chunks = (frames,) if chunks is None else tuple(chunks)
         if sum(chunks) != frames:
-            raise ConfigError(f"chunks {chunks} add up to {sum(chunks)}, expected the {frames} frames of the latent")
+            raise ConfigError(
+                f"chunks {chunks} add up to {sum(chunks)}, expected the {frames} frames of the latent"
+            )
         start = 0 if state is None else state.next_frame
         memory = None if state is None else state.peek()
         patch = self.spec.patch_size
@@ -200,13 +212,11 @@ class StreamingDit(nn.Module):
         table = rotation_table(range(start, start + frames), *size, head_dim, latent.device)
         place = _Place(table, chunks, start, size, write)
 
-        x = self.embed(
-            rearrange(latent, "b c t (h ph) (w pw) -> b t (h w) (c ph pw)", ph=patch, pw=patch)
-        )
+        x = self.embed(rearrange(latent, "b c t (h ph) (w pw) -> b t (h w) (c ph pw)", ph=patch, pw=patch))
         time = self.timestep(sigma)
         shared = self.shared_modulation(F.silu(time))
         written: list[BlockState] = []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self._dit_blocks()):
             pair = text.keys[index], text.values[index], text.mask
             x, block_state = block(x, shared, pair, place, None if memory is None else memory[index])
             written.append(block_state)

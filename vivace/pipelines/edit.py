@@ -23,7 +23,7 @@ Latent = Float[Tensor, "b c t h w"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one work item gave: the chunk's next form, the memories after it and, from a decode, raw frames."""
+    """What a work item gave: the chunk's next form, the memories after it and, from a decode, raw frames."""
 
     flight: ChunkInFlight | None
     memories: Memories
@@ -34,7 +34,13 @@ class EditPipeline:
     """The networks of an editor and how each kind of work uses them."""
 
     def __init__(
-        self, vae: VideoVae, dit: StreamingDit, prompts: PromptEncoder, *, device: torch.device, dtype: torch.dtype
+        self,
+        vae: VideoVae,
+        dit: StreamingDit,
+        prompts: PromptEncoder,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         self.vae = vae.to(device, dtype).eval()
         self.dit = dit.to(device, dtype).eval()
@@ -86,8 +92,8 @@ class EditPipeline:
     def run(self, works: Sequence[tuple[EditStream, Work]]) -> list[Result]:
         """Results in the order of `works`; one batched call for each group of works of one kind and shape.
 
-        Streams are not changed: pass each result to its stream's `advance`. Works that write memories consume the
-        stream's state.
+        Streams are not changed: pass each result to its stream's `advance`. Works that write memories consume
+        the stream's state.
         """
         groups: dict[tuple[object, ...], list[int]] = {}
         for index, (stream, work) in enumerate(works):
@@ -122,7 +128,11 @@ class EditPipeline:
         for stream, source, encoder in zip(streams, latent.split(1), states):
             settings = stream.settings
             noise = stream_noise(
-                settings.seed, chunk.start, chunk.num_frames, source.shape[1], (source.shape[3], source.shape[4])
+                settings.seed,
+                chunk.start,
+                chunk.num_frames,
+                source.shape[1],
+                (source.shape[3], source.shape[4]),
             )
             flight = replace(stream.in_flight, source=source, latent=noise.to(self.device))
             results.append(Result(flight, replace(stream.memories, encoder=encoder)))

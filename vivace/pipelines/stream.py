@@ -29,7 +29,8 @@ class StreamSettings:
         width_px: Width likewise.
         seed: Decides the noise of every latent frame.
         sigmas: Noise levels of the denoising steps, falling, the first at most 1.
-        commit: `clean_pass` writes the memories by an extra call at noise level 0, `last_step` with the last step.
+        commit: `clean_pass` writes the memories by an extra call at noise level 0, `last_step` with the last
+            step.
         plan: Chunk borders.
     """
 
@@ -62,8 +63,11 @@ class Memories:
 
     def clone(self) -> "Memories":
         """A copy that shares no memory."""
-        parts = (None if part is None else part.clone() for part in (self.encoder, self.dit, self.decoder))
-        return Memories(*parts)
+        return Memories(
+            None if self.encoder is None else self.encoder.clone(),
+            None if self.dit is None else self.dit.clone(),
+            None if self.decoder is None else self.decoder.clone(),
+        )
 
     def num_bytes(self) -> int:
         """Bytes of all tensors."""
@@ -86,7 +90,7 @@ class ChunkInFlight:
 
 @dataclass(slots=True)
 class EditStream:
-    """An open stream; `EditPipeline` advances it. Mutable: buffers and the reference to the newest memories."""
+    """An open stream; `EditPipeline` advances it. Mutable: buffers and the newest memories."""
 
     settings: StreamSettings
     grid: LatentGrid
@@ -106,14 +110,15 @@ class EditStream:
         wanted = (self.settings.height_px, self.settings.width_px, 3)
         if frames.dtype != torch.uint8 or frames.ndim != 4 or tuple(frames.shape[1:]) != wanted:
             raise InputError(
-                f"got frames {frames.dtype} {tuple(frames.shape)}, expected uint8 (r, {wanted[0]}, {wanted[1]}, 3)"
+                f"got frames {frames.dtype} {tuple(frames.shape)}, "
+                f"expected uint8 (r, {wanted[0]}, {wanted[1]}, 3)"
             )
         if self.is_finished:
             raise InputError("the stream was finished and takes no more frames; open another one")
         self._waiting.extend(frames)
 
     def finish(self) -> None:
-        """Say that no more frames come; the last chunk is padded with its last frame and the surplus dropped."""
+        """Say that no more frames come; the last chunk is padded with its last frame, the surplus dropped."""
         self.is_finished = True
 
     @property

@@ -116,7 +116,9 @@ class InstructionBank:
     rows: dict[str, range] = field(hash=False)
 
     @classmethod
-    def build(cls, encoder: PromptEncoder, per_family: int, seed: int, device: torch.device) -> "InstructionBank":
+    def build(
+        cls, encoder: PromptEncoder, per_family: int, seed: int, device: torch.device
+    ) -> "InstructionBank":
         """Sample and encode `per_family` instructions of every family and pair."""
         rng = random.Random(seed)
         prompts: list[str] = []

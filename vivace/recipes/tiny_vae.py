@@ -3,7 +3,7 @@
 import argparse
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,8 +17,11 @@ from vivace.core.config import write_config
 from vivace.core.shapes import Video
 from vivace.data.clips import ClipSamplingConfig, ClipStore
 from vivace.data.edit_pairs import FAMILIES, IDENTITY, PAIRS, EditFamily, FamilyPair, make_pair
+from vivace.evaluation.footage import reconstruct
+from vivace.evaluation.motion import still_flicker
+from vivace.evaluation.picture_scores import pictures, video_scores
 from vivace.models.perceptual import Lpips
-from vivace.models.video_vae import GROUP, DecoderState, EncoderState, VideoVae, VideoVaeSpec
+from vivace.models.video_vae import GROUP, VideoVae, VideoVaeSpec
 from vivace.training.objective import Loss, step_seed
 from vivace.training.trainer import Trainer, TrainerConfig
 
@@ -116,11 +119,6 @@ def haar_high_bands(video: Video) -> Float[Tensor, "b bands r h2 w2"]:
     return torch.cat([a - b + c - d, a + b - c - d, a - b - c + d], dim=1) / 2
 
 
-def pictures(video: Video) -> Float[Tensor, "n c h w"]:
-    """Time folded into the batch."""
-    return rearrange(video, "b c r h w -> (b r) c h w")
-
-
 class VaeObjective:
     """The reconstruction loss of one batch as a function of the place in the run."""
 
@@ -214,55 +212,6 @@ def measure_latents(vae: VideoVae, config: TinyVaeConfig, store: ClipStore) -> t
     return mean.float(), (squares / count - mean.square()).clamp_min(1e-12).sqrt().float()
 
 
-def structural_similarity(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, "n"]:
-    """SSIM of pictures in [0, 1] with the usual 11 px Gaussian window.
-
-    Source: Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.
-    """
-    steps = torch.arange(11, device=a.device) - 5.0
-    line = torch.exp(-steps.square() / (2 * 1.5**2))
-    window = torch.outer(line, line)
-    channels = a.shape[1]
-    kernel = (window / window.sum()).expand(channels, 1, 11, 11)
-    moments = [F.conv2d(x, kernel, groups=channels) for x in (a, b, a * a, b * b, a * b)]
-    mean_a, mean_b, aa, bb, ab = moments
-    var_a, var_b, covariance = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
-    c1, c2 = 0.01**2, 0.03**2
-    top = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return (top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean(dim=(1, 2, 3))
-
-
-@torch.no_grad()
-def reconstruct(vae: VideoVae, video: Video) -> Video:
-    """A clip in [0, 1] streamed through the VAE one latent frame at a time."""
-    dtype = next(vae.parameters()).dtype
-    scaled = (video * 2 - 1).to(dtype)
-    encoder_state: EncoderState | None = None
-    decoder_state: DecoderState | None = None
-    pushes = [scaled[:, :, :1], *scaled[:, :, 1:].split(GROUP, dim=2)]
-    decoded = []
-    for push in pushes:
-        latent, encoder_state = vae.encode(push, encoder_state)
-        out, decoder_state = vae.decode(latent, decoder_state)
-        decoded.append(out)
-    return torch.cat(decoded, dim=2).float() / 2 + 0.5
-
-
-@torch.no_grad()
-def scores(video: Video, decoded: Video, lpips: Lpips) -> dict[str, float]:
-    """PSNR in dB, SSIM, LPIPS (means over raw frames), and the error of frame-to-frame changes in 255ths."""
-    a, b = pictures(video), pictures(decoded)
-    psnr = -10 * torch.log10((a - b).square().mean(dim=(1, 2, 3)).clamp_min(1e-10))
-    lpips_parts = [lpips(x * 2 - 1, y * 2 - 1) for x, y in zip(a.split(16), b.split(16))]
-    error = decoded - video
-    return {
-        "psnr_db": float(psnr.mean()),
-        "ssim": float(structural_similarity(a, b).mean()),
-        "lpips": float(torch.cat(lpips_parts).mean()),
-        "motion_error_levels": float((error[:, :, 1:] - error[:, :, :-1]).abs().mean() * 255),
-    }
-
-
 def fitted(frames: Tensor, height: int, width: int) -> Video:
     """uint8 raw frames `r h w c` resized to cover height x width, cut in the middle, as a video in [0, 1]."""
     x = rearrange(frames, "r h w c -> r c h w").float() / 255
@@ -298,21 +247,18 @@ def evaluate(
             clips.append((entry.name, fitted(store.frames(entry)[:num_frames], height, width)))
     for name, video in clips:
         decoded = reconstruct(vae, video)
-        results[f"clip/{name}"] = scores(video, decoded, lpips)
+        results[f"clip/{name}"] = asdict(video_scores(video, decoded, lpips))
         rows.append(_strip(video, decoded))
     for i, family in enumerate(edits):
         pairs = [make_pair(video[:, :, : 2 * GROUP + 1], family, seed=11) for _, video in clips]
         decodings = [reconstruct(vae, edited) for edited in pairs]
-        parts = [scores(edited, decoded, lpips) for edited, decoded in zip(pairs, decodings)]
+        parts = [asdict(video_scores(edited, decoded, lpips)) for edited, decoded in zip(pairs, decodings)]
         results[f"edit/{family.name}"] = {key: sum(p[key] for p in parts) / len(parts) for key in parts[0]}
         rows.append(_strip(pairs[i % len(pairs)], decodings[i % len(pairs)]))
     still = clips[0][1][:, :, :1].expand(-1, -1, STILL_FRAMES, -1, -1)
     settled = reconstruct(vae, still)[:, :, STILL_FRAMES // 2 :]
-    flicker = (settled[:, :, 1:] - settled[:, :, :-1]).abs()
-    results["still"] = {
-        "flicker_levels_mean": float(flicker.mean() * 255),
-        "flicker_levels_max": float(flicker.max() * 255),
-    }
+    flicker_mean, flicker_max = still_flicker(settled)
+    results["still"] = {"flicker_levels_mean": flicker_mean, "flicker_levels_max": flicker_max}
     sheet = (torch.cat(rows, dim=0) * 255).round().byte().cpu().numpy()
     Image.fromarray(sheet).save(out / "reconstructions.png")
     return results

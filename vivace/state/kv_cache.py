@@ -13,8 +13,8 @@ CachedTokens = Float[Tensor, "b heads t s d"]
 class SinkWindowCache:
     """Un-rotated keys and values of kept chunks, oldest first, with the absolute latent frame of each.
 
-    Whole chunks enter and leave: the sink is the leading chunks that first hold `num_sink_frames`, the window the
-    trailing chunks that together hold at least `window_frames`.
+    Whole chunks enter and leave: the sink is the leading chunks that first hold `num_sink_frames`, the window
+    the trailing chunks that together hold at least `window_frames`.
     """
 
     key: CachedTokens

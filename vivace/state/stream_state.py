@@ -17,8 +17,8 @@ T = TypeVar("T")
 class StreamState(Generic[T]):
     """Owns a tree of state and the absolute index of the next frame; can be consumed once.
 
-    `peek` reads without consuming (denoising steps), `take` hands the tree out for good (the commit), after which
-    any use raises `StateError`. Whoever wants to go back keeps a `clone`.
+    `peek` reads without consuming (denoising steps), `take` hands the tree out for good (the commit), after
+    which any use raises `StateError`. Whoever wants to go back keeps a `clone`.
     """
 
     __slots__ = ("_tree", "next_frame")
@@ -69,7 +69,9 @@ class StreamState(Generic[T]):
 
     def save(self, path: Path) -> None:
         """Write all tensors to a safetensors file, in one step."""
-        tensors = {name or "state": leaf.detach().cpu().contiguous() for name, leaf in tree_tensors(self.peek())}
+        tensors = {
+            name or "state": leaf.detach().cpu().contiguous() for name, leaf in tree_tensors(self.peek())
+        }
         part = path.with_name(path.name + ".part")
         save_file(tensors, part, metadata={"next_frame": str(self.next_frame)})
         part.replace(path)
@@ -83,11 +85,14 @@ class StreamState(Generic[T]):
         tensors = load_file(path)
         mine = dict(tree_tensors(self.peek()))
         wrong = sorted(
-            name for name in tensors.keys() | mine.keys()
+            name
+            for name in tensors.keys() | mine.keys()
             if name not in tensors or name not in mine or tensors[name].shape != mine[name].shape
         )
         if wrong:
-            raise StateError(f"{path.name} does not fit this stream: {wrong[0]} and {len(wrong) - 1} more differ")
+            raise StateError(
+                f"{path.name} does not fit this stream: {wrong[0]} and {len(wrong) - 1} more differ"
+            )
         leaves = iter([tensors[name].to(leaf) for name, leaf in tree_tensors(self.peek())])
         return type(self)(tree_map(lambda _: next(leaves), self.peek()), self.next_frame)
 

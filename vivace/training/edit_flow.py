@@ -1,4 +1,4 @@
-"""The flow-matching objective of a chunk-causal video editor on paired latents; draws noise levels, not data."""
+"""The flow-matching objective of a chunk-causal editor on paired latents; draws noise levels, not data."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,10 +28,10 @@ class EditBatch(NamedTuple):
 class EditFlowConfig:
     """How noise levels are drawn for every latent frame of a clip.
 
-    A clip is cut at a random frame: frames before it are clean memory, as after a commit, and carry no loss; every
-    chunk from there on has a noise level of its own. `served_share` of the levels are those that the few-step
-    sampler visits, the others logit-normal moved by `shift`. `memory_noise` is the largest level of noise added
-    to clean memory without telling the model, so that it forgives its own mistakes.
+    A clip is cut at a random frame: frames before it are clean memory, as after a commit, and carry no loss;
+    every chunk from there on has a noise level of its own. `served_share` of the levels are those that the
+    few-step sampler visits, the others logit-normal moved by `shift`. `memory_noise` is the largest level of
+    noise added to clean memory without telling the model, so that it forgives its own mistakes.
     """
 
     served_sigmas: tuple[float, ...]
@@ -57,8 +57,8 @@ class EditFlowConfig:
         rest = num_frames - self.first_chunk_frames
         if rest < 0 or rest % self.frames_per_chunk:
             raise ConfigError(
-                f"got clips of {num_frames} latent frames, expected {self.first_chunk_frames} plus a multiple "
-                f"of {self.frames_per_chunk}"
+                f"got clips of {num_frames} latent frames, expected {self.first_chunk_frames} plus "
+                f"a multiple of {self.frames_per_chunk}"
             )
         return (self.first_chunk_frames, *([self.frames_per_chunk] * (rest // self.frames_per_chunk)))
 
@@ -68,8 +68,8 @@ def edit_flow_loss(
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Mean squared velocity error over the noisy frames, and the error at high and at low noise.
 
-    The whole clip goes through the model at once, chunk-causally: a chunk reads what earlier frames wrote, noisy or
-    clean, exactly as the streaming forward does.
+    The whole clip goes through the model at once, chunk-causally: a chunk reads what earlier frames wrote,
+    noisy or clean, exactly as the streaming forward does.
 
     Source: flow matching (Lipman et al. 2022); independent noise levels per frame as in Diffusion Forcing
     (Chen et al. 2024), with a clean prefix because serving commits clean chunks.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vivace.core.config import write_config
 from vivace.core.errors import ConfigError, VivaceError, WeightsError
+from vivace.core.stop_signals import StopSignals
 from vivace.models.shards import DEFAULT_SHARD_MIB, StoredDtype, as_dtype
 from vivace.training.checkpoint import (
     CONFIG_NAME,
@@ -26,7 +27,6 @@ from vivace.training.checkpoint import (
 from vivace.training.log import LogLine, RunningMeans, TrainLog
 from vivace.training.objective import Objective
 from vivace.training.optimizer import SkippingAdamW, WeightAverage, learning_rate_at
-from vivace.training.stop_signals import StopSignals
 
 MAX_SKIPPED_IN_A_ROW = 20
 

@@ -128,7 +128,9 @@ def _top_from_official(name: str, tensor: Tensor) -> dict[str, Tensor]:
     for theirs, our in _TOP.items():
         if name.startswith(theirs):
             return {our + name.removeprefix(theirs): tensor}
-    raise WeightsError(f"unknown tensor {name} {tuple(tensor.shape)}; expected a SANA-Streaming V2V checkpoint")
+    raise WeightsError(
+        f"unknown tensor {name} {tuple(tensor.shape)}; expected a SANA-Streaming V2V checkpoint"
+    )
 
 
 def _top_to_official(name: str, tensor: Tensor) -> dict[str, Tensor]:

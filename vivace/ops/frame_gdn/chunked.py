@@ -1,4 +1,4 @@
-"""Matmul form of the frame-wise gated delta rule: frame summaries in parallel, then a scan of small matrices."""
+"""Matmul form of the frame-wise gated delta rule: frame summaries in parallel, then a small scan."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def frame_gdn(
     *,
     eps: float = 1e-8,
 ) -> tuple[Float[Tensor, "b heads t s dv"], Numerator, Denominator]:
-    """Same contract as `naive.frame_gdn`, with autograd; the summaries M and U of all frames are computed at once.
+    """Same contract as `naive.frame_gdn`, with autograd; the summaries of all frames are computed at once.
 
     Source: SANA-WM, Eq. 3 (S_t = S_{t-1} M_t + U_t); SANA-Streaming, Algorithm 1 (phases A, B and C).
     """
@@ -36,7 +36,9 @@ def frame_gdn(
         past, past_norm = [], []
         for t in range(start, start + size):
             numerator = numerator @ transition[:, :, t] + update[:, :, t]
-            denominator = (denominator[..., None, :] @ norm_transition[:, :, t]).squeeze(-2) + norm_update[:, :, t]
+            denominator = (denominator[..., None, :] @ norm_transition[:, :, t]).squeeze(-2) + norm_update[
+                :, :, t
+            ]
             past.append(numerator)
             past_norm.append(denominator)
         future, future_norm = torch.zeros_like(numerator), torch.zeros_like(denominator)

@@ -10,9 +10,9 @@ from torch import Tensor
 class FrameGdnInputs(NamedTuple):
     """Per-head features of consecutive latent frames.
 
-    `query` and `key` are non-negative (after ReLU) and un-rotated; the rotated pair carries RoPE. Keys are scaled
-    by 1/sqrt(dk s), so that every transition is non-expansive. `beta` is the write strength in [0, 1], `decay` the
-    per-frame forgetting factor in (0, 1], linear and not logarithmic.
+    `query` and `key` are non-negative (after ReLU) and un-rotated; the rotated pair carries RoPE. Keys are
+    scaled by 1/sqrt(dk s), so that every transition is non-expansive. `beta` is the write strength in [0, 1],
+    `decay` the per-frame forgetting factor in (0, 1], linear and not logarithmic.
     """
 
     query: Float[Tensor, "b heads t s dk"]

@@ -38,8 +38,8 @@ def future_scan(
 ) -> tuple[Float[Tensor, "b heads t s dv"], Float[Tensor, "b heads t s"]]:
     """Read every frame with a reversed scan over strictly later frames, from an empty state.
 
-    Source: SANA-Streaming, Algorithm 1 (backward pass): keys, values and write strengths are shifted by one frame
-    so that no frame is counted twice; a frame's state uses the decay of the frame after it.
+    Source: SANA-Streaming, Algorithm 1 (backward pass): keys, values and write strengths are shifted by one
+    frame so that no frame is counted twice; a frame's state uses the decay of the frame after it.
     """
 
     def next_frame(x: Tensor, fill: float) -> Tensor:
@@ -76,7 +76,8 @@ def frame_gdn(
         denominator: See `numerator`.
         eps: Added to the summed denominators.
 
-    Source: SANA-WM, Eq. 3 and 5 and "Bidirectional and Chunk-Causal GDN Variants"; SANA-Streaming, Algorithm 1.
+    Source: SANA-WM, Eq. 3 and 5 and "Bidirectional and Chunk-Causal GDN Variants"; SANA-Streaming,
+    Algorithm 1.
     Deviation: eps is the official code's 1e-8 (the paper prints 1e-6).
     """
     inputs = inputs.float()

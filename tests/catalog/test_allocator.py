@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+import pytest
+
+from vivace.catalog.allocator import keep_freed_memory
+
+COUNT_FAULTS = """
+import resource, sys
+import torch
+from vivace.catalog.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+# above the 32 MB where glibc's own adaptive threshold ends would always be mapped: stay below
+torch.ones(6 << 20); before = faults()
+for _ in range(30):
+    parts = [torch.ones(1 << 20) for _ in range(3)]
+    del parts
+print(faults() - before)
+"""
+
+
+def count_faults(mode: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_FAULTS, mode], capture_output=True, text=True, check=True, timeout=120
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
+def test_kept_memory_is_not_faulted_in_again():
+    assert count_faults("keep") * 2 < count_faults("leave")
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not keep_freed_memory()

@@ -1,0 +1,209 @@
+"""The place of one stream in the engine: its session, its state and the chunk it is at; runs no network."""
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vivace.core.errors import InputError
+from vivace.core.grid import ChunkPlan
+from vivace.data.fit import resize_and_crop
+from vivace.engine.rewind import Snapshot, SnapshotRing
+from vivace.engine.scheduler import SessionView
+from vivace.engine.session import ChunkInput, Session
+from vivace.engine.telemetry import SessionFigures
+from vivace.engine.terms import RewindReceipt
+from vivace.pipelines.edit import EditPipeline, Result
+from vivace.pipelines.stream import CommitMode, EditStream, Prompt, StreamSettings
+from vivace.pipelines.work import Denoise, Encode, Work
+
+
+class Picture:
+    """A raw frame as it came, until it is brought to the stream's size; ticks that repeat it share it.
+
+    Two threads may do so at once: both get the same pixels.
+    """
+
+    __slots__ = ("_fitted", "_raw")
+
+    def __init__(self, pixels: object) -> None:
+        self._raw: Tensor | None = _as_tensor(pixels)
+        self._fitted: Tensor | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        raw = self._raw
+        pixels = self._fitted if raw is None else raw
+        assert pixels is not None
+        return pixels.shape[1], pixels.shape[0]
+
+    def fitted(self, width: int, height: int) -> Tensor:
+        """The picture at this size, on the CPU; computed once."""
+        raw = self._raw
+        if raw is not None:
+            self._fitted = resize_and_crop(rearrange(raw.cpu(), "h w c -> 1 h w c"), height, width)[0]
+            self._raw = None
+        assert self._fitted is not None
+        return self._fitted
+
+
+class Slot:
+    """One stream. The queues belong to the session; stream, chunk and snapshots to the engine's worker alone."""
+
+    def __init__(
+        self,
+        session: Session,
+        pipeline: EditPipeline,
+        sigmas: tuple[float, ...],
+        commit: CommitMode,
+        plan: ChunkPlan,
+        ring: SnapshotRing,
+    ) -> None:
+        self.session = session
+        self.size: tuple[int, int] | None = None
+        self.num_passed_over = 0
+        self.asked_rewinds: list[tuple[float, Future[RewindReceipt]]] = []
+        self.source: ChunkInput | None = None
+        self.listener: Callable[[], None] | None = None
+        self.ring = ring
+        self._pipeline = pipeline
+        self._sigmas = sigmas
+        self._commit: CommitMode = commit
+        self._plan = plan
+        self._stream: EditStream | None = None
+
+    @property
+    def stream(self) -> EditStream:
+        """The open stream."""
+        assert self._stream is not None
+        return self._stream
+
+    def view(self) -> SessionView | None:
+        """What the scheduler may know; None where there is nothing to do. Changes nothing."""
+        if self.session.is_over:
+            return None
+        if self.source is not None:
+            work = self.stream.plan()
+            assert work is not None
+            deadline_s: float | None = self.source.deadline_s
+        else:
+            deadline_s = self.session.next_deadline_s
+            work = Encode(self._plan.chunk(self.session.next_chunk_index))
+        if deadline_s is None:
+            return None
+        return SessionView(self.session.slot, self._batch_key(work), deadline_s, self.num_passed_over)
+
+    def begin_chunk(self, source: ChunkInput) -> None:
+        """Give the stream the frames and the instruction of its next chunk."""
+        assert self.size is not None
+        assert isinstance(source.prompt, Prompt)
+        width, height = self.size
+        if self._stream is None:
+            settings = StreamSettings(
+                height_px=height,
+                width_px=width,
+                seed=self.session.settings.seed,
+                sigmas=self._sigmas,
+                commit=self._commit,
+                plan=self._plan,
+            )
+            self._stream = EditStream(settings, self._pipeline.vae.grid, source.prompt)
+        self._stream.prompt = source.prompt
+        pictures = [frame.pixels for frame in source.frames]
+        self._stream.push(
+            torch.stack([one.fitted(width, height) for one in pictures if isinstance(one, Picture)])
+        )
+        if source.is_last:
+            self._stream.finish()
+        self.source = source
+
+    def advance(self, result: Result) -> None:
+        """Take the result of a work item."""
+        self.stream.advance(result.flight, result.memories)
+
+    def has_finite_chunk(self) -> bool:
+        """Whether the chunk under work holds numbers only; waits for the device."""
+        latent = self.stream.in_flight.latent
+        return latent is None or bool(torch.isfinite(latent).all())
+
+    def state_bytes(self) -> int:
+        """Bytes of the stream's memories."""
+        return self.stream.memories.num_bytes()
+
+    def snapshot(self) -> Snapshot | None:
+        """A copy of the stream between two chunks; None where the ring would not keep it."""
+        prompt = self.session.prompt
+        num_bytes = self.state_bytes()
+        if prompt is None or not self.ring.would_keep(num_bytes):
+            return None
+        stream = self.stream
+        return Snapshot(
+            stream.memories.clone(), num_bytes, stream.next_chunk, self.session.next_frame_index, prompt
+        )
+
+    def rewind(self, seconds: float) -> RewindReceipt:
+        """Go back; what is under work and what waits is dropped.
+
+        Raises:
+            InputError: If no snapshot is kept.
+        """
+        fps = self.session.settings.native_fps
+        found = self.ring.back(seconds * fps)
+        if found is None:
+            raise InputError("there is nothing to go back to: no chunk is edited yet, or rewind_s is 0")
+        snapshot, num_frames = found
+        self.stream.restore(snapshot.memories.clone(), snapshot.next_chunk)
+        self.source = None
+        self.ring.forget_after(snapshot.next_frame)
+        self.session.rewound(snapshot.next_chunk, snapshot.next_frame, snapshot.prompt)
+        return RewindReceipt(
+            snapshot.next_frame,
+            snapshot.next_chunk,
+            self.session.branch,
+            num_frames / fps,
+            snapshot.prompt.words,
+        )
+
+    def figures(self, now_s: float) -> SessionFigures:
+        """Measured so far."""
+        session = self.session
+        return SessionFigures(
+            slot=session.slot,
+            phase=session.phase,
+            is_paused=session.is_paused,
+            prompt_words=session.prompt_words,
+            stream_s=session.stream_s,
+            next_frame_index=session.next_frame_index,
+            branch=session.branch,
+            rewindable_s=self.ring.reach_frames / session.settings.native_fps,
+            figures=session.figures(now_s),
+        )
+
+    def _batch_key(self, work: Work) -> tuple[Hashable, ...]:
+        # As the pipeline groups works; the first item is what durations are learned for.
+        kind = type(work).__name__
+        writes = isinstance(work, Denoise) and work.writes
+        return f"{kind} {self.size}", writes, work.chunk.start, work.chunk.num_frames, self.size
+
+
+def _as_tensor(pixels: object) -> Tensor:
+    """The picture as a tensor.
+
+    Raises:
+        InputError: If it is no picture.
+    """
+    if isinstance(pixels, np.ndarray):
+        if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size:
+            # torch warns about arrays that it could, but does not, write into
+            owned = np.ascontiguousarray(pixels)
+            return torch.from_numpy(owned if owned.flags.writeable else owned.copy())
+        raise InputError(f"got a frame {pixels.dtype} {pixels.shape}, expected uint8 (h, w, 3)")
+    if isinstance(pixels, Tensor):
+        if pixels.dtype == torch.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.numel():
+            return pixels.detach()
+        raise InputError(f"got a frame {pixels.dtype} {tuple(pixels.shape)}, expected uint8 (h, w, 3)")
+    raise InputError(f"got {type(pixels).__name__} as a frame, expected a numpy array or a torch tensor")

@@ -1,0 +1,122 @@
+"""What a session is opened with, what it gives and how it ends: values only."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from vivace.core.errors import InputError, VivaceError
+
+EndKind = Literal["finished", "closed", "idle", "failed"]
+
+
+class Phase(StrEnum):
+    """Where a session stands in its life."""
+
+    OPENING = "opening"
+    LIVE = "live"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """Why a session is closed; `reason` is a sentence for the user."""
+
+    kind: EndKind
+    reason: str
+
+
+class SessionEndedError(VivaceError):
+    """A call came to a session that is closed, or a session failed while its frames were awaited.
+
+    Attributes:
+        end: Why it is closed.
+    """
+
+    def __init__(self, end: SessionEnd) -> None:
+        super().__init__(f"the session is closed ({end.kind}): {end.reason}")
+        self.end = end
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionSettings:
+    """What a session is opened with.
+
+    Attributes:
+        prompt: What to do with the video.
+        size: Width and height of the edited frames, moved to what the model can do; None keeps the aspect of
+            the first frame at the model's native area.
+        seed: Another seed gives another version of the edit.
+        num_denoising_steps: 1 to 8; None is the model's own number.
+        commit: How a chunk enters the memories; None is the model's own way.
+        native_fps: The rate that incoming frames are brought to.
+        max_waiting_frames: Frames that wait for a chunk at most; the oldest goes when the model is slower. Never
+            less than one chunk; None is two chunks.
+        max_ready_frames: Edited frames that wait for the consumer at most; the oldest goes when it is slower.
+        idle_timeout_s: The session ends after so long without a frame or an order; None never.
+        rewind_s: How far back `rewind` can reach; 0 keeps no snapshots.
+    """
+
+    prompt: str
+    size: tuple[int, int] | None = None
+    seed: int = 0
+    num_denoising_steps: int | None = None
+    commit: Literal["clean_pass", "last_step"] | None = None
+    native_fps: float = 16.0
+    max_waiting_frames: int | None = None
+    max_ready_frames: int = 64
+    idle_timeout_s: float | None = 60.0
+    rewind_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.native_fps <= 240:
+            raise InputError(f"got native_fps {self.native_fps}, expected more than 0 and at most 240")
+        if self.max_ready_frames < 1 or (self.max_waiting_frames is not None and self.max_waiting_frames < 1):
+            raise InputError(
+                f"got queues of {self.max_waiting_frames} and {self.max_ready_frames} frames, expected at least 1"
+            )
+        if self.rewind_s < 0 or (self.idle_timeout_s is not None and self.idle_timeout_s <= 0):
+            raise InputError(
+                f"got rewind_s {self.rewind_s} and idle_timeout_s {self.idle_timeout_s}, expected times above 0"
+            )
+        if self.size is not None and min(self.size) < 1:
+            raise InputError(f"got size {self.size}, expected width and height of at least 1 pixel")
+
+
+@dataclass(frozen=True, slots=True)
+class EditedFrame:
+    """An edited raw frame.
+
+    Attributes:
+        pixels: uint8 `h w c`, a numpy array.
+        time_s: Of the frame it was made from, on the sender's clock; sound is delayed to it.
+        frame_index: Place in the stream, from 0; goes back with a rewind.
+        chunk_index: Place of its chunk, likewise.
+        branch: How many rewinds came before it.
+        prompt_words: The instruction it follows.
+        delay_s: From the arrival of its source frame to now, when it became ready.
+        ready_s: When it became ready, on the engine's clock.
+    """
+
+    pixels: object
+    time_s: float
+    frame_index: int
+    chunk_index: int
+    branch: int
+    prompt_words: str
+    delay_s: float
+    ready_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RewindReceipt:
+    """Where a rewind landed: the next edited frame has this index and follows these words.
+
+    `back_s` is what was really gone back, which differs from the wish by what snapshots there are.
+    """
+
+    frame_index: int
+    chunk_index: int
+    branch: int
+    back_s: float
+    prompt_words: str

@@ -1,0 +1,488 @@
+"""One session's place in the server: clients on one side, the engine's session on the other; knows no transport."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vivace.core.errors import VivaceError
+from vivace.engine.live import SyncSession
+from vivace.engine.prompts import PromptReceipt
+from vivace.engine.session import EditedFrame, Phase, RewindReceipt, SessionEndedError, SessionSettings
+from vivace.server.metrics import Metrics
+from vivace.server.outlet import Outlet, ShownFrame
+from vivace.server.playout import Playout
+from vivace.server.protocol import (
+    ControlsSet,
+    Ended,
+    PauseChanged,
+    PromptAccepted,
+    PromptCancelled,
+    PromptFailed,
+    PromptReached,
+    ProtocolError,
+    Rewound,
+    ServerMessage,
+    Stats,
+    TimedPrompt,
+    Welcome,
+)
+from vivace.server.settings import Limits
+
+# Edited frames wait at most this many seconds of video for their turn to be shown.
+MAX_PLAYOUT_S = 1.5
+STATS_EVERY_S = 1.0
+
+
+class Opener(Protocol):
+    """The part of an engine that a hub uses."""
+
+    def open_sync(self, settings: SessionSettings) -> SyncSession:
+        """A new session."""
+        ...
+
+
+class Publisher(Protocol):
+    """A connection that hands in frames; only the newest of a session counts."""
+
+    def replaced(self) -> None:
+        """Another publisher took over."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A change of the instruction that somebody asked for."""
+
+    prompt_id: int
+    words: str
+    at_s: float
+    receipt: Future[PromptReceipt]
+    engine_id: int | None
+
+
+@dataclass(slots=True, eq=False)
+class _Listener:
+    send: Callable[[ServerMessage], None]
+    is_client: bool = True
+
+
+@dataclass(slots=True)
+class _Prompts:
+    """Ids of instructions: what the page shows and frames carry."""
+
+    next_id: int = 1
+    asked: dict[int, _Asked] = field(default_factory=dict)
+    id_of_words: dict[str, int] = field(default_factory=dict)
+
+    def name(self, words: str) -> int:
+        """A new id."""
+        found, self.next_id = self.next_id, self.next_id + 1
+        self.id_of_words.pop(words, None)
+        self.id_of_words[words] = found
+        while len(self.id_of_words) > 256:
+            del self.id_of_words[next(iter(self.id_of_words))]
+        return found
+
+
+class Hub:
+    """Everything about one session. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        key: str,
+        engine: Opener,
+        settings: SessionSettings,
+        limits: Limits,
+        metrics: Metrics,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.name = name
+        self.key = key
+        self.settings = settings
+        self.limits = limits
+        self.is_over = False
+        self.last_active_s = clock()
+        self.last_client_s = clock()
+        self.recorder: Callable[[ShownFrame], None] | None = None
+        self.is_recording = False
+        self._engine = engine
+        self._metrics = metrics
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._playout: Playout[ShownFrame] = Playout(max_waiting=max(1, int(MAX_PLAYOUT_S * settings.native_fps)))
+        self._outlets: set[Outlet] = set()
+        self._listeners: set[_Listener] = set()
+        self._publisher: Publisher | None = None
+        self._prompts = _Prompts()
+        self._branch = 0
+        self._first_frame = 0
+        self._next_frame = 0
+        self._counted_in = self._counted_drops = self._counted_surplus = 0
+        self.session = self._open(settings)
+        self._prompts.name(settings.prompt)
+        self._task = asyncio.create_task(self._run(), name=f"hub {name[:6]}")
+
+    # -- clients
+
+    @property
+    def num_viewers(self) -> int:
+        """Connections that get frames."""
+        return len(self._outlets)
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether anybody is connected."""
+        return bool(self._outlets or self._publisher or any(one.is_client for one in self._listeners))
+
+    def add_viewer(self) -> Outlet:
+        """A queue of edited frames; give it back with `remove_viewer`.
+
+        Raises:
+            ProtocolError: If there are too many viewers.
+        """
+        if len(self._outlets) >= self.limits.num_viewers:
+            raise ProtocolError(
+                "busy", f"this session has {self.limits.num_viewers} viewers already, try again later"
+            )
+        outlet = Outlet()
+        self._outlets.add(outlet)
+        self._metrics.viewers.inc()
+        return outlet
+
+    def remove_viewer(self, outlet: Outlet) -> None:
+        """Send no more frames there."""
+        if outlet in self._outlets:
+            self._outlets.remove(outlet)
+            self._metrics.viewers.dec()
+        self.last_client_s = self._clock()
+
+    def add_listener(self, send: Callable[[ServerMessage], None]) -> Callable[[], None]:
+        """Have all messages of the session passed to `send`; returns what ends that."""
+        listener = _Listener(send)
+        self._listeners.add(listener)
+
+        def remove() -> None:
+            self._listeners.discard(listener)
+            self.last_client_s = self._clock()
+
+        return remove
+
+    def set_publisher(self, publisher: Publisher) -> None:
+        """Take frames from this connection from now on; one that did so before is told."""
+        if self._publisher is publisher:
+            return
+        before, self._publisher = self._publisher, publisher
+        if before is not None:
+            before.replaced()
+
+    def remove_publisher(self, publisher: Publisher) -> None:
+        """The connection hands in no more frames."""
+        if self._publisher is publisher:
+            self._publisher = None
+        self.last_client_s = self._clock()
+
+    def is_publisher(self, publisher: Publisher) -> bool:
+        """Whether frames of this connection count."""
+        return self._publisher is publisher
+
+    # -- orders
+
+    def push(self, pixels: UInt8[np.ndarray, "h w c"], captured_s: float) -> None:
+        """Hand in a raw frame, taken at `captured_s` of the sender's clock.
+
+        Raises:
+            ProtocolError: If the session takes no frames.
+        """
+        self.last_active_s = self._clock()
+        self._metrics.frames_in.inc()
+        try:
+            self.session.push(pixels, captured_s)
+        except SessionEndedError as error:
+            raise ProtocolError("session_failed", str(error)) from None
+        except VivaceError as error:
+            raise ProtocolError("bad_frame", str(error)) from None
+
+    def ask_prompt(self, words: str, in_s: float | None = None) -> None:
+        """Change the instruction, now or `in_s` seconds of video from now; listeners hear what becomes of it.
+
+        Raises:
+            ProtocolError: If the words are too long, the timeline is full or the session is over.
+        """
+        self._touch()
+        if len(words) > self.limits.max_prompt_chars:
+            raise ProtocolError(
+                "bad_prompt",
+                f"got an instruction of {len(words)} characters, expected at most {self.limits.max_prompt_chars}",
+            )
+        known = {one.prompt_id for one in self.session.upcoming_prompts}
+        if len(known) >= self.limits.max_timeline:
+            raise ProtocolError("busy", f"{len(known)} instructions wait already; cancel some")
+        at_s = self.session.stream_s + (in_s or 0.0)
+        try:
+            receipt = self.session.schedule_prompt(at_s, words) if in_s else self.session.set_prompt(words)
+        except VivaceError as error:
+            raise ProtocolError("bad_prompt", str(error)) from None
+        new = [one.prompt_id for one in self.session.upcoming_prompts if one.prompt_id not in known]
+        asked = _Asked(self._prompts.name(words), words, at_s, receipt, new[-1] if new else None)
+        self._prompts.asked[asked.prompt_id] = asked
+        self.tell(PromptAccepted(prompt_id=asked.prompt_id, prompt=words, at_s=at_s))
+        session = self.session
+        receipt.add_done_callback(lambda _: self._soon(lambda: self._prompt_done(session, asked)))
+
+    def cancel_prompt(self, prompt_id: int) -> None:
+        """Take an instruction off the timeline.
+
+        Raises:
+            ProtocolError: If it is not on it any more.
+        """
+        self._touch()
+        asked = self._prompts.asked.get(prompt_id)
+        if asked is None or asked.engine_id is None or not self.session.cancel_prompt(asked.engine_id):
+            raise ProtocolError("not_possible", f"instruction {prompt_id} does not wait on the timeline")
+        self._prompts.asked.pop(prompt_id, None)
+        self.tell(PromptCancelled(prompt_id=prompt_id))
+
+    def set_controls(self, steps: int | None, seed: int | None) -> None:
+        """Start the model's stream anew with other steps or another seed; viewers and clients stay.
+
+        Raises:
+            ProtocolError: If the engine refuses.
+        """
+        self._touch()
+        wanted = replace(
+            self.settings,
+            prompt=self.session.prompt_words,
+            num_denoising_steps=self.settings.num_denoising_steps if steps is None else steps,
+            seed=self.settings.seed if seed is None else seed,
+        )
+        changes = (wanted.num_denoising_steps, wanted.seed)
+        if changes != (self.settings.num_denoising_steps, self.settings.seed):
+            before = self.session
+            before.on_change(None)
+            before.close("started anew with other settings")
+            self._first_frame = self._next_frame
+            try:
+                self.session = self._open(wanted)
+            except VivaceError as error:
+                self.close(str(error))
+                raise ProtocolError("session_failed", str(error)) from None
+            self.settings = wanted
+            self._branch = 0
+            self._counted_in = self._counted_drops = self._counted_surplus = 0
+            self._playout.clear()
+        self.tell(ControlsSet(steps=self.settings.num_denoising_steps, seed=self.settings.seed))
+
+    def set_paused(self, is_paused: bool) -> None:
+        """Take no frames, or take them again.
+
+        Raises:
+            ProtocolError: If the session is over.
+        """
+        self._touch()
+        try:
+            if is_paused:
+                self.session.pause()
+            else:
+                self.session.resume()
+        except VivaceError as error:
+            raise ProtocolError("session_failed", str(error)) from None
+        self.tell(PauseChanged(is_paused=is_paused))
+
+    async def rewind(self, seconds: float) -> None:
+        """Jump back; listeners hear how far it went.
+
+        Raises:
+            ProtocolError: If there is nothing to go back to.
+        """
+        self._touch()
+        try:
+            receipt: RewindReceipt = await asyncio.wrap_future(self.session.rewind(seconds))
+        except VivaceError as error:
+            raise ProtocolError("not_possible", str(error)) from None
+        self._branch = max(self._branch, receipt.branch)
+        self._playout.clear()
+        self._next_frame = self._first_frame + receipt.frame_index
+        self.tell(Rewound(seconds=receipt.back_s, frame=self._next_frame, prompt=receipt.prompt_words))
+
+    # -- what it says
+
+    def welcome(self, *, may_control: bool) -> Welcome:
+        """The session as it is."""
+        size = self.size
+        words = self.session.prompt_words
+        return Welcome(
+            session=self.name,
+            may_control=may_control,
+            state=str(self.session.phase),
+            prompt=words,
+            prompt_id=self._prompts.id_of_words.get(words, 0),
+            timeline=tuple(
+                TimedPrompt(prompt_id=one.prompt_id, prompt=one.words, at_s=one.at_s)
+                for one in self._prompts.asked.values()
+            ),
+            width_px=size[0],
+            height_px=size[1],
+            fps=self.settings.native_fps,
+            steps=self.settings.num_denoising_steps,
+            seed=self.settings.seed,
+            is_paused=self.session.is_paused,
+            is_recording=self.is_recording,
+            next_frame=self._next_frame,
+            stream_s=self.session.stream_s,
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of edited frames; 0 until the first one decides."""
+        return self.session.size or self.settings.size or (0, 0)
+
+    def stats(self) -> Stats:
+        """What it does right now."""
+        seen = self.session.figures()
+        figures, counts = seen.figures, seen.figures.counts
+        playout_ms = 1000 * self._playout.delay_s
+        has_delay = counts.frames_out > 0
+        return Stats(
+            state=str(self.session.phase),
+            fps_in=round(figures.fps_in, 2),
+            fps_out=round(figures.fps_out, 2),
+            native_fps=self.settings.native_fps,
+            delay_ms=round(max(playout_ms, figures.delay.p50_ms), 1) if has_delay else None,
+            delay_p99_ms=round(max(playout_ms, figures.delay.p99_ms), 1) if has_delay else None,
+            buffering_ms=round(figures.buffering.max_ms, 1),
+            frames_in=counts.frames_in,
+            frames_out=counts.frames_out,
+            frames_dropped=counts.frames_dropped_in + counts.frames_dropped_out + self._playout.num_dropped,
+            frames_resampled=counts.frames_surplus,
+            state_bytes=figures.state_bytes,
+            rewind_s=round(seen.rewindable_s, 2),
+            stream_s=round(seen.stream_s, 3),
+            num_viewers=self.num_viewers,
+        )
+
+    def tell(self, message: ServerMessage) -> None:
+        """Pass a message to all listeners."""
+        for listener in tuple(self._listeners):
+            listener.send(message)
+
+    # -- its life
+
+    def finish(self) -> None:
+        """Take no more frames, show what is under work, then end."""
+        if not self.is_over:
+            self.session.finish()
+
+    def close(self, reason: str) -> None:
+        """End it; clients are told why. Closing twice is fine."""
+        if self.is_over:
+            return
+        self.is_over = True
+        self.session.on_change(None)
+        self.session.close(reason)
+        self._metrics.viewers.dec(len(self._outlets))
+        for outlet in self._outlets:
+            outlet.close()
+        self._outlets.clear()
+        self.tell(Ended(reason=reason))
+        self._listeners.clear()
+        self._wake.set()
+
+    async def closed(self) -> None:
+        """Wait until it is over."""
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def _open(self, settings: SessionSettings) -> SyncSession:
+        session = self._engine.open_sync(settings)
+        session.on_change(lambda: self._soon(self._wake.set))
+        return session
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)
+
+    def _touch(self) -> None:
+        self.last_active_s = self._clock()
+
+    async def _run(self) -> None:
+        next_stats_s = self._clock()
+        while not self.is_over:
+            now_s = self._clock()
+            self._take(now_s)
+            while (frame := self._playout.pop_due(now_s)) is not None:
+                self._show(frame, now_s)
+            if now_s >= next_stats_s:
+                next_stats_s = now_s + STATS_EVERY_S
+                stats = self.stats()
+                self._count(stats)
+                self.tell(stats)
+            if self.session.phase is Phase.CLOSED and not len(self._playout):
+                end = self.session.end
+                self.close("it was closed" if end is None else end.reason)
+                return
+            due_s = self._playout.next_due_s()
+            until_s = next_stats_s if due_s is None else min(due_s, next_stats_s)
+            await self._sleep(until_s - self._clock())
+
+    async def _sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        timer = self._loop.call_later(seconds, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+        self._wake.clear()
+
+    def _take(self, now_s: float) -> None:
+        chunks: dict[int, list[tuple[float, ShownFrame]]] = {}
+        for frame in self.session.take_frames():
+            if frame.branch < self._branch:
+                continue
+            arrived_s = frame.ready_s - frame.delay_s
+            chunks.setdefault(frame.chunk_index, []).append((arrived_s, self._shown(frame, arrived_s)))
+        for frames in chunks.values():
+            self._playout.push(frames, now_s)
+
+    def _shown(self, frame: EditedFrame, arrived_s: float) -> ShownFrame:
+        prompt_id = self._prompts.id_of_words.get(frame.prompt_words, 0)
+        index = self._first_frame + frame.frame_index
+        self._next_frame = index + 1
+        return ShownFrame(np.asarray(frame.pixels), index, prompt_id, frame.time_s, arrived_s)
+
+    def _show(self, frame: ShownFrame, now_s: float) -> None:
+        self._metrics.frames_out.inc()
+        self._metrics.delay_s.observe(max(0.0, now_s - frame.arrived_s))
+        for outlet in self._outlets:
+            outlet.put(frame)
+        if self.recorder is not None:
+            self.recorder(frame)
+
+    def _count(self, stats: Stats) -> None:
+        for reason, total, before in (
+            ("busy", stats.frames_dropped, self._counted_drops),
+            ("rate", stats.frames_resampled, self._counted_surplus),
+        ):
+            self._metrics.frames_dropped.labels(reason).inc(max(0, total - before))
+        self._counted_drops, self._counted_surplus = stats.frames_dropped, stats.frames_resampled
+
+    def _prompt_done(self, session: SyncSession, asked: _Asked) -> None:
+        if self._prompts.asked.pop(asked.prompt_id, None) is None or session is not self.session:
+            return
+        error = asked.receipt.exception()
+        if error is not None:
+            self.tell(PromptFailed(prompt_id=asked.prompt_id, sentence=str(error)))
+            return
+        frame_index = asked.receipt.result().frame_index
+        if frame_index is None:
+            self.tell(PromptFailed(prompt_id=asked.prompt_id, sentence="a later instruction took its place"))
+            return
+        reached = self._first_frame + frame_index
+        self.tell(PromptReached(prompt_id=asked.prompt_id, prompt=asked.words, frame=reached))
