@@ -1,4 +1,4 @@
-"""The two faces of a session: a thread-safe one for servers and an asyncio one for scripts; decides nothing."""
+"""The two faces of a session: thread-safe for servers, asyncio for scripts; decides nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,14 @@ from vivace.core.errors import InputError
 from vivace.engine.prompts import PromptChange, PromptReceipt, UpcomingPrompt
 from vivace.engine.slot import Picture, Slot
 from vivace.engine.telemetry import SessionFigures
-from vivace.engine.terms import EditedFrame, Phase, RewindReceipt, SessionEnd, SessionEndedError, SessionSettings
+from vivace.engine.terms import (
+    EditedFrame,
+    Phase,
+    RewindReceipt,
+    SessionEnd,
+    SessionEndedError,
+    SessionSettings,
+)
 
 RawFrame = UInt8[np.ndarray, "h w c"] | UInt8[Tensor, "h w c"]
 
@@ -55,8 +62,8 @@ class Host(Protocol):
 class SyncSession:
     """A session, usable from any thread; no call waits for the model except where it says so.
 
-    From asyncio code every method may be called directly: all return in microseconds, except `take_frames` with a
-    timeout. Futures are resolved on an engine thread; use `asyncio.wrap_future`.
+    From asyncio code every method may be called directly: all return in microseconds, except `take_frames`
+    with a timeout. Futures are resolved on an engine thread; use `asyncio.wrap_future`.
     """
 
     def __init__(self, slot: Slot, host: Host) -> None:
@@ -107,14 +114,14 @@ class SyncSession:
 
     @property
     def opened(self) -> Future[None]:
-        """Done when the first prompt is encoded; its exception is an InputError where the prompt cannot be used."""
+        """Done when the first prompt is encoded; fails with an InputError where it cannot be used."""
         return self._session.opened
 
     def push(self, pixels: RawFrame, time_s: float | None = None) -> int:
         """Hand in one raw frame of any size; do not write into it afterwards.
 
-        `time_s` is on the sender's own clock (for example pts x time base); None takes the engine's. Returns how many
-        frames the rate change made of it: 0, 1, or more after a gap.
+        `time_s` is on the sender's own clock (for example pts x time base); None takes the engine's. Returns
+        how many frames the rate change made of it: 0, 1, or more after a gap.
 
         Raises:
             InputError: If the frame cannot be used; the session is then closed as `failed`.
@@ -136,8 +143,8 @@ class SyncSession:
     def set_prompt(self, words: str) -> Future[PromptReceipt]:
         """Change the instruction from the next chunk that opens after it is encoded.
 
-        The receipt comes when that chunk opens and says which raw frame the change reached. Its exception is an
-        InputError where the words cannot be used (the session goes on as before) or SessionEndedError.
+        The receipt comes when that chunk opens and says which raw frame the change reached. It fails with an
+        InputError where the words cannot be used (the session goes on as before), or SessionEndedError.
 
         Raises:
             InputError: If too many changes wait already.
@@ -149,7 +156,7 @@ class SyncSession:
         return change.receipt
 
     def schedule_prompt(self, at_s: float, words: str) -> Future[PromptReceipt]:
-        """Change the instruction from the first chunk that starts at `stream_s` >= `at_s`; else as `set_prompt`."""
+        """As `set_prompt`, but from the first chunk that starts at `stream_s` >= `at_s`."""
         with self._host.lock:
             change = self._session.schedule_prompt(at_s, words, self._host.now())
             self._host.prompt_came(self._slot, change)
@@ -163,10 +170,9 @@ class SyncSession:
     def rewind(self, seconds: float) -> Future[RewindReceipt]:
         """Jump back to what the stream was about `seconds` of video ago and branch from there.
 
-        Frames that wait, and the chunk under work, are dropped; later input goes on from the older state, with
-        the instruction of that moment.
-
-        The future's exception is an InputError where there is no snapshot (rewind_s = 0, or nothing was edited yet).
+        Frames that wait, and the chunk under work, are dropped; later input goes on from the older state,
+        with the instruction of that moment. The future fails with an InputError where there is no snapshot
+        (rewind_s is 0, or nothing was edited yet).
 
         Raises:
             InputError: If `seconds` is not a time.
@@ -204,8 +210,8 @@ class SyncSession:
                 self._host.output.wait_for(lambda: session.num_ready or session.is_over, timeout_s)
             return session.take_ready(max_frames)
 
-    def on_change(self, notify: Callable[[], None] | None) -> None:
-        """Call `notify` from an engine thread whenever frames became ready or the session closed; keep it short.
+    def on_change(self, notify: Callable[[], object] | None) -> None:
+        """Call `notify` from an engine thread when frames became ready or the session closed; keep it short.
 
         One listener a session; None takes it off. For asyncio:
         `on_change(lambda: loop.call_soon_threadsafe(event.set))`.
@@ -219,7 +225,7 @@ class SyncSession:
             self._host.picture_came(self._slot, None)
 
     def close(self, reason: str = "closed by its user") -> None:
-        """Close at once and free the slot; frames that are ready can still be taken. Closing twice is fine."""
+        """Close at once and free the slot; ready frames can still be taken. Closing twice is fine."""
         self._close(SessionEnd("closed", reason))
 
     def figures(self) -> SessionFigures:
@@ -236,7 +242,8 @@ class SyncSession:
 class LiveSession:
     """A session for asyncio; `async with engine.open(settings) as session`.
 
-    Entering waits until the prompt is encoded; leaving closes the session. `sync` is the same session for threads.
+    Entering waits until the prompt is encoded; leaving closes the session. `sync` is the same session for
+    threads.
     """
 
     def __init__(self, sync: SyncSession) -> None:

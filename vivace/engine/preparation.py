@@ -1,4 +1,4 @@
-"""Work that may leave the hot path: encoding instructions and fitting pictures; decides no order of sessions."""
+"""Work that may leave the hot path: encoding instructions and fitting pictures; serves no session."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from threading import Condition
 from vivace.core.errors import InputError
 from vivace.engine.prompts import PromptChange
 from vivace.engine.slot import Picture, Slot
+from vivace.engine.terms import SessionEnd
 from vivace.pipelines.edit import EditPipeline
 from vivace.pipelines.stream import Prompt
 
@@ -19,10 +20,17 @@ NUM_WAITING_PICTURES = 1024
 class Preparation:
     """Two queues, guarded by the engine's lock; `run_once` computes without it."""
 
-    def __init__(self, pipeline: EditPipeline, lock: Condition, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        pipeline: EditPipeline,
+        lock: Condition,
+        wake: Callable[[], None],
+        end: Callable[[Slot, SessionEnd], None],
+    ) -> None:
         self._pipeline = pipeline
+        self._wake = wake
+        self._end = end
         self._lock = lock
-        self._clock = clock
         self._changes: deque[tuple[Slot, PromptChange]] = deque()
         self._pictures: deque[tuple[Slot, Picture]] = deque(maxlen=NUM_WAITING_PICTURES)
         self._encoded: OrderedDict[str, Prompt] = OrderedDict()
@@ -40,10 +48,11 @@ class Preparation:
         """Queue a picture for fitting."""
         self._pictures.append((slot, picture))
 
-    @property
-    def has_work(self) -> bool:
-        """Whether something waits."""
-        return bool(self._changes or self._pictures)
+    def clear(self) -> None:
+        """Forget what waits, and the sessions with it."""
+        with self._lock:
+            self._changes.clear()
+            self._pictures.clear()
 
     def run_once(self) -> bool:
         """Encode one instruction or, where none waits, fit one picture; false where nothing waited."""
@@ -65,9 +74,9 @@ class Preparation:
     def _encode(self, slot: Slot, change: PromptChange) -> None:
         if change.receipt.done():
             return
-        prompt: Prompt | None = None
+        prompt = self._encoded.get(change.words)
         error: Exception | None = None
-        for _ in range(2):
+        for _ in range(2 if prompt is None else 0):
             try:
                 prompt = self._pipeline.encode_prompt(change.words)
                 break
@@ -76,13 +85,17 @@ class Preparation:
                 break
             except Exception as failure:
                 # whatever an encoder raises must not take the other sessions with it
-                error = InputError(f"the prompt could not be encoded ({failure}); try again or change the words")
+                error = InputError(
+                    f"the prompt could not be encoded ({failure}); try again or change the words"
+                )
         with self._lock:
             if prompt is None:
                 assert error is not None
-                slot.session.prompt_refused(change, error, self._clock())
+                if slot.session.prompt_refused(change, error):
+                    self._end(slot, SessionEnd("failed", str(error)))
                 return
             self._encoded[change.words] = prompt
             while len(self._encoded) > NUM_KEPT_PROMPTS:
                 self._encoded.popitem(last=False)
             slot.session.prompt_prepared(change, prompt)
+            self._wake()

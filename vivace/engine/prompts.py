@@ -91,7 +91,8 @@ class PromptTimeline:
     def upcoming(self) -> tuple[UpcomingPrompt, ...]:
         """Changes that are not applied yet."""
         return tuple(
-            UpcomingPrompt(one.prompt_id, one.at_s, one.words, one.prepared is not None) for one in self._changes
+            UpcomingPrompt(one.prompt_id, one.at_s, one.words, one.prepared is not None)
+            for one in self._changes
         )
 
     def unprepared(self) -> Iterator[PromptChange]:
@@ -103,7 +104,7 @@ class PromptTimeline:
         return any(one.is_exact and one.prepared is None and one.at_s <= chunk_s for one in self._changes)
 
     def take_due(self, chunk_s: float) -> tuple[PromptChange | None, list[PromptChange]]:
-        """The change that a chunk starting at `chunk_s` takes up, and those it makes void; all leave the timeline."""
+        """The change that a chunk starting at `chunk_s` takes up, and those it makes void; removes both."""
         due = [one for one in self._changes if one.prepared is not None and one.at_s <= chunk_s]
         if not due:
             return None, []

@@ -65,12 +65,17 @@ class SnapshotRing:
         while self._kept and self._kept[-1].next_frame > next_frame:
             self._drop(len(self._kept) - 1)
 
+    def clear(self) -> None:
+        """Drop everything."""
+        self._kept.clear()
+        self.num_bytes = 0
+
     def _drop(self, index: int) -> None:
         self.num_bytes -= self._kept[index].num_bytes
         del self._kept[index]
 
     def _densest(self) -> int:
-        """The snapshot whose neighbours are closest; the first and the newest only where there is no other."""
+        """The snapshot whose neighbours are closest; the first one where there is none between."""
         frames = [one.next_frame for one in self._kept]
         inner = range(1, len(frames) - 1)
         return min(inner, key=lambda index: frames[index + 1] - frames[index - 1], default=0)

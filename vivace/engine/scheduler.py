@@ -58,9 +58,9 @@ def schedule(
 ) -> list[SlotId]:
     """The slots that the next model call serves; empty where nobody has work.
 
-    Earliest deadline first; who was passed over `MAX_PASSED_OVER` times comes before all deadlines. Others with
-    the same batch key join, the most urgent first, up to `max_batch`, unless the longer call would make
-    the first one late that alone is in time.
+    Earliest deadline first; who was passed over `MAX_PASSED_OVER` times comes before all deadlines. Others
+    with the same batch key join, the most urgent first, up to `max_batch`, unless the longer call would
+    make the first one late that alone is in time.
     """
     if not views:
         return []

@@ -1,45 +1,19 @@
-"""One user's session: phases, bounded queues, prompts at chunk borders; computes nothing and locks nothing."""
+"""One user's session: phases, bounded queues, prompts at chunk borders; locks and computes nothing."""
 
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from vivace.core.errors import InputError
-from vivace.core.grid import Chunk, ChunkPlan, LatentGrid
+from vivace.core.grid import ChunkPlan, LatentGrid
 from vivace.engine.prompts import PromptChange, PromptReceipt, PromptTimeline
 from vivace.engine.resample import InputFrame, RateResampler
 from vivace.engine.scheduler import SlotId
 from vivace.engine.telemetry import Figures, SessionTelemetry, figures_of
-from vivace.engine.terms import EditedFrame, Phase, SessionEnd, SessionEndedError, SessionSettings
+from vivace.engine.terms import ChunkInput, EditedFrame, Phase, SessionEnd, SessionEndedError, SessionSettings
 
 # One turn of the engine counts at most so much towards idleness, so a jump of the clock ends no session.
 MAX_IDLE_TURN_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkInput:
-    """The raw frames of a chunk that is ready to be edited.
-
-    Attributes:
-        chunk: Its place.
-        frames: Its raw frames; fewer than the chunk holds only where `is_last`.
-        first_frame_index: Of the first one in the stream.
-        prompt: What the model reads, opaque here.
-        prompt_words: The instruction.
-        ready_s: When the chunk was complete.
-        deadline_s: When its edited frames must be ready: before the next chunk is complete.
-        is_last: Whether the stream ends with it.
-    """
-
-    chunk: Chunk
-    frames: tuple[InputFrame, ...]
-    first_frame_index: int
-    prompt: object
-    prompt_words: str
-    ready_s: float
-    deadline_s: float
-    is_last: bool
 
 
 class Session:
@@ -69,6 +43,7 @@ class Session:
         self._waiting: deque[InputFrame] = deque()
         self._ready: deque[EditedFrame] = deque()
         self._ready_since_s: float | None = None
+        self._is_behind = False
         self._next_chunk = 0
         self._next_frame = 0
         self._idle_s = 0.0
@@ -141,13 +116,21 @@ class Session:
         while len(self._waiting) > self._max_waiting():
             self._waiting.popleft()
             counts.frames_dropped_in += 1
+            self._is_behind = True
         self._note_readiness(now_s)
         return settled
 
     def take_chunk(self, now_s: float) -> ChunkInput | None:
-        """The next chunk, if its frames and its prompt are there; applies prompt changes and gives receipts."""
+        """The next chunk, if its frames and prompt are there; applies prompt changes, gives receipts.
+
+        Where the model fell so far behind that frames were dropped, it takes the newest frames.
+        """
         if not self.can_take_chunk() or self._ready_since_s is None:
             return None
+        for _ in range(self._num_skipped()):
+            self._waiting.popleft()
+            self.telemetry.counts.frames_dropped_in += 1
+        self._is_behind = False
         chunk = self._plan.chunk(self._next_chunk)
         needed = self._num_needed()
         is_last = self.phase is Phase.DRAINING and len(self._waiting) <= needed
@@ -160,7 +143,7 @@ class Session:
             self._next_frame,
             self._prompt.prepared,
             self._prompt.words,
-            self._ready_since_s,
+            max(self._ready_since_s, frames[-1].arrived_s),
             self._ready_since_s + needed / self.settings.native_fps,
             is_last,
         )
@@ -176,7 +159,7 @@ class Session:
         """Whether `take_chunk` would give one."""
         if self.is_over or self._ready_since_s is None:
             return False
-        chunk_s = self._waiting[0].stream_s
+        chunk_s = self._waiting[self._num_skipped()].stream_s
         has_prompt = self._prompt is not None or self._first_prompt.prepared is not None
         return has_prompt and not self.timeline.holds_back(chunk_s)
 
@@ -251,14 +234,16 @@ class Session:
                 self.phase = Phase.LIVE
             self.opened.set_result(None)
 
-    def prompt_refused(self, change: PromptChange, error: Exception, now_s: float) -> None:
-        """A change cannot be encoded: its receipt says so; without a first prompt the session ends."""
+    def prompt_refused(self, change: PromptChange, error: Exception) -> bool:
+        """A change cannot be encoded: its receipt says so. True where the session cannot go on without."""
+        if change.receipt.done():
+            return False
         self.timeline.remove(change)
-        if change is self._first_prompt and not self.is_over:
+        change.receipt.set_exception(error)
+        is_first = change is self._first_prompt
+        if is_first and not self.opened.done():
             self.opened.set_exception(error)
-            self.close(SessionEnd("failed", str(error)), now_s)
-        if not change.receipt.done():
-            change.receipt.set_exception(error)
+        return is_first
 
     def rewound(self, chunk_index: int, frame_index: int, prompt: PromptChange) -> None:
         """Go on from an earlier chunk: waiting and ready frames are dropped, a new branch begins."""
@@ -270,6 +255,7 @@ class Session:
         self._waiting.clear()
         self._ready.clear()
         self._ready_since_s = None
+        self._is_behind = False
 
     @property
     def prompt(self) -> PromptChange | None:
@@ -364,6 +350,10 @@ class Session:
         if wanted is None:
             wanted = 2 * self._plan.frames_per_chunk * self._grid.temporal_stride
         return max(wanted, self._num_needed())
+
+    def _num_skipped(self) -> int:
+        is_catching_up = self._is_behind and self.phase is not Phase.DRAINING
+        return max(0, len(self._waiting) - self._num_needed()) if is_catching_up else 0
 
     def _note_readiness(self, since_s: float) -> None:
         is_enough = len(self._waiting) >= self._num_needed()

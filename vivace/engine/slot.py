@@ -13,9 +13,9 @@ from vivace.core.grid import ChunkPlan
 from vivace.data.fit import resize_and_crop
 from vivace.engine.rewind import Snapshot, SnapshotRing
 from vivace.engine.scheduler import SessionView
-from vivace.engine.session import ChunkInput, Session
+from vivace.engine.session import Session
 from vivace.engine.telemetry import SessionFigures
-from vivace.engine.terms import RewindReceipt
+from vivace.engine.terms import ChunkInput, RewindReceipt
 from vivace.pipelines.edit import EditPipeline, Result
 from vivace.pipelines.stream import CommitMode, EditStream, Prompt, StreamSettings
 from vivace.pipelines.work import Denoise, Encode, Work
@@ -52,7 +52,7 @@ class Picture:
 
 
 class Slot:
-    """One stream. The queues belong to the session; stream, chunk and snapshots to the engine's worker alone."""
+    """One stream. Its queues belong to the session; stream, chunk and snapshots to the worker alone."""
 
     def __init__(
         self,
@@ -68,7 +68,8 @@ class Slot:
         self.num_passed_over = 0
         self.asked_rewinds: list[tuple[float, Future[RewindReceipt]]] = []
         self.source: ChunkInput | None = None
-        self.listener: Callable[[], None] | None = None
+        self.listener: Callable[[], object] | None = None
+        self.has_news = False
         self.ring = ring
         self._pipeline = pipeline
         self._sigmas = sigmas
@@ -167,6 +168,12 @@ class Slot:
             num_frames / fps,
             snapshot.prompt.words,
         )
+
+    def drop_stream(self) -> None:
+        """Free what the stream remembers."""
+        self._stream = None
+        self.source = None
+        self.ring.clear()
 
     def figures(self, now_s: float) -> SessionFigures:
         """Measured so far."""

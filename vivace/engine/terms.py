@@ -1,10 +1,12 @@
-"""What a session is opened with, what it gives and how it ends: values only."""
+"""What a session is opened with, what goes through it and how it ends: values only."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from vivace.core.errors import InputError, VivaceError
+from vivace.core.grid import Chunk
+from vivace.engine.resample import InputFrame
 
 EndKind = Literal["finished", "closed", "idle", "failed"]
 
@@ -50,8 +52,8 @@ class SessionSettings:
         num_denoising_steps: 1 to 8; None is the model's own number.
         commit: How a chunk enters the memories; None is the model's own way.
         native_fps: The rate that incoming frames are brought to.
-        max_waiting_frames: Frames that wait for a chunk at most; the oldest goes when the model is slower. Never
-            less than one chunk; None is two chunks.
+        max_waiting_frames: Frames that wait for a chunk at most; the oldest goes when the model is slower.
+            Never less than one chunk; None is two chunks.
         max_ready_frames: Edited frames that wait for the consumer at most; the oldest goes when it is slower.
         idle_timeout_s: The session ends after so long without a frame or an order; None never.
         rewind_s: How far back `rewind` can reach; 0 keeps no snapshots.
@@ -73,11 +75,13 @@ class SessionSettings:
             raise InputError(f"got native_fps {self.native_fps}, expected more than 0 and at most 240")
         if self.max_ready_frames < 1 or (self.max_waiting_frames is not None and self.max_waiting_frames < 1):
             raise InputError(
-                f"got queues of {self.max_waiting_frames} and {self.max_ready_frames} frames, expected at least 1"
+                f"got queues of {self.max_waiting_frames} and {self.max_ready_frames} frames, "
+                "expected at least 1 each"
             )
-        if self.rewind_s < 0 or (self.idle_timeout_s is not None and self.idle_timeout_s <= 0):
+        if not 0 <= self.rewind_s <= 3600 or (self.idle_timeout_s is not None and self.idle_timeout_s <= 0):
             raise InputError(
-                f"got rewind_s {self.rewind_s} and idle_timeout_s {self.idle_timeout_s}, expected times above 0"
+                f"got rewind_s {self.rewind_s} and idle_timeout_s {self.idle_timeout_s}, "
+                "expected at most an hour, and above 0 or None"
             )
         if self.size is not None and min(self.size) < 1:
             raise InputError(f"got size {self.size}, expected width and height of at least 1 pixel")
@@ -120,3 +124,28 @@ class RewindReceipt:
     branch: int
     back_s: float
     prompt_words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkInput:
+    """The raw frames of a chunk that is ready to be edited.
+
+    Attributes:
+        chunk: Its place.
+        frames: Its raw frames; fewer than the chunk holds only where `is_last`.
+        first_frame_index: Of the first one in the stream.
+        prompt: What the model reads, opaque here.
+        prompt_words: The instruction.
+        ready_s: When the chunk was complete.
+        deadline_s: When its edited frames must be ready: before the next chunk is complete.
+        is_last: Whether the stream ends with it.
+    """
+
+    chunk: Chunk
+    frames: tuple[InputFrame, ...]
+    first_frame_index: int
+    prompt: object
+    prompt_words: str
+    ready_s: float
+    deadline_s: float
+    is_last: bool
