@@ -100,10 +100,10 @@ def measure_drift(
         for start in range(0, late + period, PUSH_FRAMES):
             indices = range(start, min(start + PUSH_FRAMES, late + period))
             push = frames[[ping_pong(index, frames.shape[0]) for index in indices]]
-            results = [live.push(push)]
+            results = [torch.as_tensor(live.push(push))]
             if indices.stop == late + period:
-                results.append(live.finish())
-            for picture in torch.cat([torch.as_tensor(result) for result in results]):
+                results.append(torch.as_tensor(live.finish()))
+            for picture in torch.cat(results):
                 if early <= done < early + period or done >= late:
                     kept[done] = picture
                 done += 1

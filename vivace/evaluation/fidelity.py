@@ -16,9 +16,9 @@ from vivace.evaluation.motion import (
     Visible,
     optical_flow,
     particle_share,
+    scene_without_particles,
     still_flicker,
     warp_error,
-    without_particles,
 )
 from vivace.evaluation.picture_scores import perceptual_distance
 from vivace.models.perceptual import Lpips
@@ -40,14 +40,16 @@ class EditSettings:
 class FidelityRow:
     """One family on one clip. T is the programmatic target, without particles, through the VAE.
 
-    Where a family has particles, LPIPS compares what `without_particles` leaves, on all sides.
+    Where a family has particles, LPIPS compares what `scene_without_particles` leaves, on all sides.
 
     Attributes:
         lpips_edit: LPIPS of the edit to T.
         lpips_source: LPIPS of the source, through the VAE, to T: what doing nothing would cost.
-        warp_edit: Warp error of the edit in 255ths; None without optical flow.
+        lpips_floor: LPIPS of the target with its particles to T, what a perfect edit would have; None for
+            families without.
+        warp_edit: Warp error of the edit in 255ths; None without optical flow, and where particles fall.
         warp_target: Warp error of T.
-        particles_edit: `particle_share` of the edit less that of the source; None for families without.
+        particles_edit: `particle_share` of the edit less that of T; None for families without particles.
         particles_target: The same of the target with its particles.
     """
 
@@ -57,6 +59,7 @@ class FidelityRow:
     num_frames: int
     lpips_edit: float
     lpips_source: float
+    lpips_floor: float | None
     warp_edit: float | None
     warp_target: float | None
     particles_edit: float | None
@@ -66,6 +69,11 @@ class FidelityRow:
     def ratio(self) -> float | None:
         """LPIPS to T of the edit as a share of that of doing nothing; None where T is the source."""
         return None if self.lpips_source < 1e-6 else self.lpips_edit / self.lpips_source
+
+    @property
+    def floor_ratio(self) -> float | None:
+        """What `ratio` would be for the target with its particles; None for families without."""
+        return None if self.lpips_floor is None else self.lpips_floor / max(self.lpips_source, 1e-6)
 
     @property
     def warp_ratio(self) -> float | None:
@@ -130,17 +138,18 @@ def measure_fidelity(
     frames = edited(editor, clip.frames, instruction, settings)
     result = as_video(frames)
     warps: tuple[float | None, float | None] = (None, None)
-    if clip.flow is not None:
+    if clip.flow is not None and family.edit.particles is None:
         warps = warp_error(result, *clip.flow), warp_error(target, *clip.flow)
     compared = (result, clip.decoded, target)
+    floor: float | None = None
     particles: tuple[float | None, float | None] = (None, None)
     if family.edit.particles is not None and clip.source.shape[2] >= PARTICLE_WINDOW:
         full = reconstruct(vae, family.edit(clip.source, settings.seed))
-        particles = (
-            particle_share(result) - particle_share(clip.decoded),
-            particle_share(full) - particle_share(target),
-        )
-        compared = tuple(without_particles(video) for video in compared)
+        # T has the light of the edit, so that its moving things count as much
+        without = particle_share(target)
+        particles = particle_share(result) - without, particle_share(full) - without
+        compared = tuple(scene_without_particles(video) for video in compared)
+        floor = float(perceptual_distance(lpips, scene_without_particles(full), compared[2]).mean())
     edit_scene, source_scene, target_scene = compared
     row = FidelityRow(
         clip=clip.name,
@@ -149,6 +158,7 @@ def measure_fidelity(
         num_frames=clip.source.shape[2],
         lpips_edit=float(perceptual_distance(lpips, edit_scene, target_scene).mean()),
         lpips_source=float(perceptual_distance(lpips, source_scene, target_scene).mean()),
+        lpips_floor=floor,
         warp_edit=warps[0],
         warp_target=warps[1],
         particles_edit=particles[0],

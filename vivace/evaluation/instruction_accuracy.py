@@ -59,8 +59,8 @@ def measure_instructions(
 ) -> list[InstructionRow]:
     """Edit a short clip with every phrasing and ask which family's target the last raw frame is closest to.
 
-    Targets pass through the VAE and have no falling particles, whose places are random. Squared differences of
-    latents would be cheaper but take every edit that is a little too smooth for the source itself.
+    Targets pass through the VAE and have no falling particles, whose places are random. Squared differences
+    of latents would be cheaper but take every edit that is a little too smooth for the source itself.
     """
     source = as_video(frames)
     vae = editor.pipeline.vae

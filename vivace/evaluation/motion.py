@@ -17,12 +17,13 @@ Visible = Bool[Tensor, "r h w"]
 # A particle is brighter than the pixel's own median in time by at least this, in [0, 1].
 PARTICLE_CONTRAST = 0.06
 PARTICLE_WINDOW = 5
+SCENE_SIDE_PX = 48
 
 
 def has_optical_flow() -> bool:
     """Whether OpenCV, which computes the flow, is installed (the extra `eval`)."""
     try:
-        import cv2  # noqa: F401
+        import cv2  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         return False
     return True
@@ -37,12 +38,12 @@ def optical_flow(frames: UInt8[Tensor, "r h w c"]) -> tuple[Flow, Visible]:
     Raises:
         InputError: If OpenCV is not installed.
 
-    Source: Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016; the consistency test of Sundaram
-    et al., Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow, 2010.
+    Source: Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016; the consistency test of
+    Sundaram et al., Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow, 2010.
     """
     if not has_optical_flow():
         raise InputError("optical flow needs OpenCV, which is not installed; run: pip install 'vivace[eval]'")
-    import cv2
+    import cv2  # pyright: ignore[reportMissingImports]
 
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [cv2.cvtColor(np.ascontiguousarray(x), cv2.COLOR_RGB2GRAY) for x in frames.cpu().numpy()]
@@ -67,7 +68,7 @@ def warp(x: Float[Tensor, "r c h w"], flow: Flow) -> tuple[Float[Tensor, "r c h 
 
 
 def warp_error(video: Video, flow: Flow, is_visible: Visible) -> float:
-    """Mean change in 255ths of what stays visible from one raw frame to the next, along the flow.
+    """Mean change in 255ths along the flow of what stays visible from one raw frame to the next, else 0.
 
     The flow is that of the source, so a number tells only beside that of another video with the same motion.
 
@@ -76,7 +77,7 @@ def warp_error(video: Video, flow: Flow, is_visible: Visible) -> float:
     frames = video[0].transpose(0, 1)
     before, _ = warp(frames[:-1], flow)
     change = (frames[1:] - before).abs().mean(dim=1)
-    return float(change[is_visible].mean() * 255)
+    return float((change * is_visible).sum() / is_visible.sum().clamp_min(1) * 255)
 
 
 def still_flicker(video: Video) -> tuple[float, float]:
@@ -93,11 +94,22 @@ def without_particles(video: Video) -> Video:
     return video.unfold(2, PARTICLE_WINDOW, 1).median(dim=-1).values
 
 
+def scene_without_particles(video: Video) -> Video:
+    """The scene behind falling particles, coarse: without what passes quickly, averaged over squares.
+
+    The smaller side becomes about 48 px. At full size a median over time leaves specks enough for LPIPS to
+    put a target with particles further from the one without than the untouched source; coarse, it is
+    close.
+    """
+    factor = max(1, min(video.shape[-2:]) // SCENE_SIDE_PX)
+    return F.avg_pool3d(without_particles(video), (1, factor, factor))
+
+
 def particle_share(video: Video) -> float:
     """Share of pixels that are brighter than their own median over five raw frames.
 
-    That is what passing flakes and streaks do; so do moving things and cameras, therefore subtract the share of
-    the same video without particles.
+    That is what passing flakes and streaks do; so do moving things and cameras, therefore subtract the share
+    of the same video without particles.
     """
     middle = video[:, :, PARTICLE_WINDOW // 2 : video.shape[2] - PARTICLE_WINDOW // 2]
     brighter = middle.mean(dim=1) - without_particles(video).mean(dim=1)

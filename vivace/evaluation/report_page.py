@@ -17,9 +17,12 @@ def markdown_page(report: EvaluationReport) -> str:
         ("Drift", _drift(report)),
     )
     config = report.config
+    small = f"{config.small_width_px}x{config.small_height_px}"
+    size = f"{config.width_px}x{config.height_px}"
     head = (
-        f"# Evaluation of {report.model}\n\n{report.num_denoising_steps} steps, {report.precision}, "
-        f"{config.width_px}x{config.height_px}, {config.num_frames} raw frames a clip.\n"
+        f"# Evaluation of {report.model}\n\n{report.num_denoising_steps} steps, {report.precision}. "
+        f"Instructions are measured on {config.instruction_frames} raw frames of {small}, drift at {small}, "
+        f"everything else at {size} on at most {config.num_frames} raw frames a clip.\n"
     )
     return head + "".join(f"\n## {title}\n\n{text}" for title, text in sections if text)
 
@@ -54,8 +57,8 @@ def _reconstruction(report: EvaluationReport) -> str:
 
 def _fidelity(report: EvaluationReport) -> str:
     header = (
-        "family", "clips", "LPIPS edit", "LPIPS source", "ratio", "worst clip", "warp error edit / T",
-        "particles edit / T",
+        "family", "clips", "LPIPS edit", "LPIPS source", "ratio", "worst clip", "perfect",
+        "warp error edit / T", "particles edit / T",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = []
     for name, found in report.fidelity_of_families().items():
@@ -69,6 +72,7 @@ def _fidelity(report: EvaluationReport) -> str:
                 _n(mean(row.lpips_source for row in found)),
                 _n(mean(ratios), 2),
                 _n(max(ratios, default=None), 2),
+                _n(mean(row.floor_ratio for row in found), 2),
                 _n(mean(row.warp_ratio for row in found), 2),
                 "" if wanted is None else f"{_n(given, 4)} / {_n(wanted, 4)}",
             )
@@ -76,7 +80,7 @@ def _fidelity(report: EvaluationReport) -> str:
     if len(rows) > 1:
         warps = mean(row.warp_ratio for row in report.fidelity)
         rows.append(
-            ("mean", str(len(report.fidelity)), "", "", _n(report.mean_ratio, 2), "", _n(warps, 2), "")
+            ("mean", str(len(report.fidelity)), "", "", _n(report.mean_ratio, 2), "", "", _n(warps, 2), "")
         )
     return _table(header, rows)
 

@@ -1,6 +1,7 @@
 """Tune the prompt encoder through the frozen editor: other words for an edit must move the video alike.
 
-python -m vivace.recipes.tiny_prompt_tuning --clips CLIPS --vae VAE --dit DIT --prompts ENCODER --corpus TEACHER --out RUN
+python -m vivace.recipes.tiny_prompt_tuning --clips CLIPS --vae VAE --dit DIT --prompts ENCODER \
+    --corpus TEACHER --out RUN
 """
 
 import random
@@ -46,6 +47,7 @@ class PromptTuningRun:
         corrupted_share: Share of instructions with a typo or without small words.
         sentence_batch: Sentences of the teacher's corpus a train step, so that meaning is not forgotten.
         sentence_weight: Factor of their loss.
+        num_unseen_sentences: Sentences at the head of the corpus that are kept for measuring.
         known_per_family: Instructions the editor was trained on, any of which may serve as the reference.
     """
 
@@ -59,6 +61,7 @@ class PromptTuningRun:
     corrupted_share: float = 0.25
     sentence_batch: int = 48
     sentence_weight: float = 0.5
+    num_unseen_sentences: int = 2_000
     known_per_family: int = 24
 
 
@@ -84,11 +87,16 @@ class PromptTuningObjective:
     """Difference between the editor's answer to new words and to words it was trained on, for one edit."""
 
     def __init__(
-        self, run: PromptTuningRun, editor: StreamingDit, pictures: Latent, known: InstructionBank, corpus: TeacherCorpus
+        self,
+        run: PromptTuningRun,
+        editor: StreamingDit,
+        pictures: Latent,
+        known: InstructionBank,
+        corpus: TeacherCorpus,
     ) -> None:
-        """`known` holds features of the encoder that the editor was trained with; the editor stays as it is."""
+        """`known` holds features of the encoder that the editor was trained with; the editor stays frozen."""
         self._run = run
-        self._editor = editor.requires_grad_(False)
+        self.editor = editor.requires_grad_(False)
         self._pictures = pictures
         self._known = known
         self._corpus = corpus
@@ -100,7 +108,9 @@ class PromptTuningObjective:
         run = self._run
         seed = mix_seed(run.trainer.seed, train_step, micro_batch)
         rng = random.Random(seed)
-        families = [rng.choice(PAIRS if rng.random() < run.pair_share else FAMILIES) for _ in range(run.batch)]
+        families = [
+            rng.choice(PAIRS if rng.random() < run.pair_share else FAMILIES) for _ in range(run.batch)
+        ]
         words = [self._words(family, rng) for family in families]
         words = [corrupt(each, rng) if rng.random() < run.corrupted_share else each for each in words]
         rows = torch.tensor([rng.choice(self._known.rows[family.name]) for family in families])
@@ -111,7 +121,7 @@ class PromptTuningObjective:
         with torch.no_grad():
             known = self._known.features[rows], self._known.mask[rows]
             first = self._velocity(noise, source, torch.ones_like(sigma), *known)
-            clean = clean_from_velocity(noise, first, torch.ones(1, 1))
+            clean = clean_from_velocity(noise, first, torch.ones_like(sigma))
             x = add_noise(clean, noise, sigma)
             wanted = self._velocity(x, source, sigma, *known)
         ids, mask = model.pad_ids([model.tokenize(each) for each in words])
@@ -129,11 +139,12 @@ class PromptTuningObjective:
     def _velocity(self, x: Latent, source: Latent, sigma: Tensor, features: Tensor, mask: Tensor) -> Latent:
         # the encoder pads with zeros to a fixed length, as at inference
         missing = self._known.features.shape[1] - features.shape[1]
-        text = self._editor.embed_text(F.pad(features, (0, 0, 0, missing)), F.pad(mask, (0, missing)))
-        return self._editor(torch.cat([x, source], dim=1), sigma, text, write=False)[0]
+        text = self.editor.embed_text(F.pad(features, (0, 0, 0, missing)), F.pad(mask, (0, missing)))
+        return self.editor(torch.cat([x, source], dim=1), sigma, text, write=False)[0]
 
     def _sentence_loss(self, model: PromptEncoder, rng: random.Random) -> Tensor:
-        rows = rng.sample(range(2_000, len(self._corpus.sentences)), self._run.sentence_batch)
+        seen = range(self._run.num_unseen_sentences, len(self._corpus.sentences))
+        rows = rng.sample(seen, self._run.sentence_batch)
         target = self._corpus.vectors(torch.tensor(rows), torch.device("cpu"))
         summary, average = student_vectors(model, [self._corpus.sentences[row] for row in rows])
         return (2 - (summary * target).sum(-1).mean() - (average * target).sum(-1).mean()) / 2
