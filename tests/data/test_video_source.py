@@ -1,3 +1,4 @@
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -111,6 +112,19 @@ def test_pictures_are_upright(tmp_path, rotation, seen, rotation_deg):
         assert rotation_deg is None or source.info.rotation_deg == rotation_deg
         assert pixels.flags.writeable
         assert pixels.flags.c_contiguous
+
+
+def test_pictures_are_freed_without_the_garbage_collector(tmp_path):
+    path = make(tmp_path / "clip.mp4", Film(times_ms=range(0, 4000, 40)))
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(path) as source:
+            assert len(list(source)) == 100
+            kept = [each for each in gc.get_objects() if type(each) is av.VideoFrame]
+    finally:
+        gc.enable()
+    assert len(kept) < 5
 
 
 def test_pixels_that_are_not_square_become_square(tmp_path):

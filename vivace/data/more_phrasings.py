@@ -1,4 +1,4 @@
-"""Further ways to ask for each edit, one a line in `more_phrasings.txt`: breadth for training a prompt encoder."""
+"""Further ways to ask for each edit, one a line in `more_phrasings.txt`: breadth for a prompt encoder."""
 
 import random
 from functools import cache
@@ -32,7 +32,9 @@ def more_phrasings(family: EditFamily) -> tuple[str, ...]:
     """
     sections = _sections()
     if family.name not in sections:
-        raise InputError(f"no further phrasings are known for {family.name!r}; add them to more_phrasings.txt")
+        raise InputError(
+            f"no further phrasings are known for {family.name!r}; add them to more_phrasings.txt"
+        )
     return sections[family.name]
 
 
