@@ -19,7 +19,7 @@ SIZE = (96, 64)
 @pytest.mark.slow
 def test_three_hundred_streams_leave_no_memory_behind():
     editor = open_editor("tiny-edit", device="cpu")
-    frames = np.random.default_rng(0).integers(0, 256, (11, 64, 96, 3), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (9, 64, 96, 3), dtype=np.uint8)
     rss = ResidentMemory()
     for cycle in range(NUM_CYCLES):
         live = editor.open(f"make it foggy number {cycle}", size=SIZE, seed=cycle)
@@ -30,13 +30,13 @@ def test_three_hundred_streams_leave_no_memory_behind():
         if cycle % 3 == 0:
             assert snapshot is not None
             live.restore(snapshot)
-            live.push(frames[:6])
+            live.push(frames[:4])
         if cycle % 2:
             live.finish()
         live.close()
-        gone = weakref.ref(live._editor.pipeline), weakref.ref(live)
+        gone = weakref.ref(live)
         del live, snapshot
-        assert gone[1]() is None, "a closed stream is kept alive"
+        assert gone() is None, "a closed stream is kept alive"
         rss.sample(cycle)
     assert rss.growth(50, 150, NUM_CYCLES) <= 0.02
 
