@@ -2,6 +2,7 @@
 #
 #   make demo     edit the bundled clip with the bundled model
 #   make test     the whole CPU test suite
+#   make test-browser   the live page in headless Chromium
 #   make check    formatting, lint, direction of imports, types
 #   make soak     long runs on streams (tests marked `slow`)
 #   make bench    measure this machine
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 CHECKED := vivace tests examples
 
-.PHONY: help demo test check soak bench clean
+.PHONY: help demo test test-browser check soak bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -28,13 +29,17 @@ demo: $(VENV)/.base
 
 # one thread each, because the two processes share the cores
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not slow and not gpu and not browser" $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# the page in a real browser; needs Chromium (Debian: apt install chromium)
+test-browser: $(VENV)/.test
+	$(PYTEST) -m browser $(ARGS)
 
 soak: $(VENV)/.test
 	$(PYTEST) -m slow --durations=0 $(ARGS)

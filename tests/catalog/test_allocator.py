@@ -13,10 +13,13 @@ if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-# above the 32 MB where glibc's own adaptive threshold ends would always be mapped: stay below
-torch.ones(6 << 20); before = faults()
-for _ in range(30):
-    parts = [torch.ones(1 << 20) for _ in range(3)]
+# a warm-up, then blocks that together exceed what glibc keeps by itself
+for _ in range(3):
+    parts = [torch.ones(2 << 20) for _ in range(6)]
+    del parts
+before = faults()
+for _ in range(20):
+    parts = [torch.ones(2 << 20) for _ in range(6)]
     del parts
 print(faults() - before)
 """

@@ -59,5 +59,5 @@ def test_only_the_encoder_learns_and_it_follows_the_editor_better():
         objective(encoder, step, 0).total.backward()
         optimizer.step()
     after = sum(objective(encoder, 1000 + i, 0).parts["follow"].item() for i in range(4))
-    assert after < 0.8 * before
+    assert after < 0.9 * before
     assert all(not parameter.requires_grad for parameter in objective.editor.parameters())

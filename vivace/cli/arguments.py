@@ -159,7 +159,9 @@ class DemoArguments:
             aliases=["-p"],
             metavar="PROMPT",
             help="what to do with the video",
-            help_behavior_hint="(default: a snowy night, a pencil sketch, neon outlines, one after the other)",
+            help_behavior_hint=(
+                "(default: a snowy night, a pencil sketch, neon outlines, one after the other)"
+            ),
         ),
     ] = None
     json: Json = False
@@ -315,8 +317,60 @@ class EvalArguments:
     quiet: Quiet = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeArguments:
+    """Arguments of `vivace serve`."""
+
+    host: Annotated[
+        str, arg(metavar="ADDRESS", help="address to listen on; others than 127.0.0.1 need a token")
+    ] = "127.0.0.1"
+    port: Annotated[int, arg(metavar="PORT", help="port; 0 takes a free one")] = 8000
+    token: Annotated[
+        str | None,
+        arg(
+            metavar="SECRET",
+            help="what clients must show to open sessions",
+            help_behavior_hint="(default: none on 127.0.0.1, else a new one, printed at the start)",
+        ),
+    ] = None
+    origin: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="ORIGIN", help="another web origin that may use the server, like https://example.org"),
+    ] = ()
+    tls: Annotated[
+        Flag,
+        arg(
+            help="serve https with a certificate made on the spot; cameras need it off localhost",
+            help_behavior_hint="",
+        ),
+    ] = False
+    ice_server: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(
+            metavar="URL", help="stun:HOST:PORT, or turn:USER:PASSWORD@HOST:PORT; for WebRTC across networks"
+        ),
+    ] = ()
+    fps: Annotated[float, arg(metavar="FPS", help="rate at which the model edits")] = 16.0
+    sessions: Annotated[int, arg(metavar="N", help="sessions at a time")] = 4
+    bitrate: Annotated[int, arg(metavar="KBPS", help="WebRTC video to one viewer at most")] = 2500
+    recordings: Annotated[
+        Path | None,
+        arg(
+            metavar="FOLDER",
+            help="where recordings stay",
+            help_behavior_hint="(default: a temporary folder, removed at the end)",
+        ),
+    ] = None
+    badge: Annotated[
+        Flag, arg(help="show a small mark in recordings that they are edited", help_behavior_hint="")
+    ] = False
+    json_logs: Annotated[Flag, arg(help="write the log as JSON lines", help_behavior_hint="")] = False
+    run: Annotated[RunOptions, OmitArgPrefixes] = field(default_factory=RunOptions)
+
+
 Arguments = (
     EditArguments
+    | ServeArguments
     | DemoArguments
     | ModelsArguments
     | InfoArguments

@@ -17,6 +17,7 @@ from vivace.cli.arguments import (
     InfoArguments,
     ModelsArguments,
     PullArguments,
+    ServeArguments,
 )
 from vivace.core.errors import VivaceError
 
@@ -55,6 +56,19 @@ result is complete up to there)""",
 examples:
   vivace demo
   vivace demo in.mp4 -o out/mine -p "make it autumn" """.rstrip(),
+    ),
+    "serve": Command(
+        ServeArguments,
+        "edit a camera live in the browser",
+        """Serve a page that edits a camera, a shared screen or a clip live, over WebRTC or WebSocket.
+
+examples:
+  vivace serve
+  vivace serve --port 9000 --recordings takes/
+  vivace serve --host 0.0.0.0 --tls --ice-server turn:user:password@turn.example.org:3478
+
+It needs the extra packages of `pip install 'vivace[serve]'`. docs/serving.md describes protocol, limits and
+metrics, and how to publish from OBS.""",
     ),
     "models": Command(
         ModelsArguments,
@@ -165,6 +179,10 @@ def _run_command(arguments: Arguments) -> int:
             from vivace.cli.edit_video import run_edit
 
             return run_edit(arguments)
+        case ServeArguments():
+            from vivace.cli.run_serve import run_serve
+
+            return run_serve(arguments)
         case DemoArguments():
             from vivace.cli.demo import run_demo
 

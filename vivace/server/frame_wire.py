@@ -13,8 +13,7 @@ from vivace.server.protocol import ProtocolError
 
 VERSION = 1
 JPEG, RAW_RGB = 1, 2
-# version, kind, width, height, flags, frame index, prompt id, captured us, server us
-# flag 1: the stream did not go on from the frame before (a rewind, a new start)
+# version, kind, width, height, reserved, frame index, prompt id, captured us, server us
 HEADER = struct.Struct("!BBHHHIIQI")
 JPEG_QUALITY = 85
 
@@ -26,8 +25,8 @@ class WireFrame:
     Attributes:
         pixels: RGB.
         index: The client's count of raw frames, or the count of edited frames.
-        captured_us: Microseconds of the client's own clock when the picture was taken; the edited frame carries
-            it back, so the client reads the delay without comparing clocks.
+        captured_us: Microseconds of the client's own clock when the picture was taken; the edited frame
+            carries it back, so the client reads the delay without comparing clocks.
         prompt_id: Instruction that the edited frame follows; 0 from a client.
         server_us: Microseconds between receipt and departure; 0 from a client.
     """
@@ -62,8 +61,8 @@ def parse_frame(data: bytes, *, max_pixels: int) -> WireFrame:
     """Read header and picture.
 
     Raises:
-        ProtocolError: If the bytes are cut off, of an unknown kind or version, larger than allowed, damaged, or
-            the picture has not the size that the header names.
+        ProtocolError: If the bytes are cut off, of an unknown kind or version, larger than allowed or
+            damaged, or the picture has not the size that the header names.
     """
     if len(data) < HEADER.size:
         raise ProtocolError(

@@ -1,35 +1,29 @@
-"""One session's place in the server: clients on one side, the engine's session on the other; knows no transport."""
+"""One session in the server: clients on one side, the engine's session on the other; knows no transport."""
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import perf_counter
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import UInt8
 
 from vivace.core.errors import VivaceError
 from vivace.engine.live import SyncSession
-from vivace.engine.prompts import PromptReceipt
-from vivace.engine.session import EditedFrame, Phase, RewindReceipt, SessionEndedError, SessionSettings
+from vivace.engine.terms import EditedFrame, Phase, RewindReceipt, SessionEndedError, SessionSettings
+from vivace.server.faces import Opener, Publisher
 from vivace.server.metrics import Metrics
 from vivace.server.outlet import Outlet, ShownFrame
 from vivace.server.playout import Playout
+from vivace.server.prompt_desk import PromptDesk
 from vivace.server.protocol import (
     ControlsSet,
     Ended,
     PauseChanged,
-    PromptAccepted,
-    PromptCancelled,
-    PromptFailed,
-    PromptReached,
     ProtocolError,
     Rewound,
     ServerMessage,
     Stats,
-    TimedPrompt,
     Welcome,
 )
 from vivace.server.settings import Limits
@@ -37,57 +31,6 @@ from vivace.server.settings import Limits
 # Edited frames wait at most this many seconds of video for their turn to be shown.
 MAX_PLAYOUT_S = 1.5
 STATS_EVERY_S = 1.0
-
-
-class Opener(Protocol):
-    """The part of an engine that a hub uses."""
-
-    def open_sync(self, settings: SessionSettings) -> SyncSession:
-        """A new session."""
-        ...
-
-
-class Publisher(Protocol):
-    """A connection that hands in frames; only the newest of a session counts."""
-
-    def replaced(self) -> None:
-        """Another publisher took over."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class _Asked:
-    """A change of the instruction that somebody asked for."""
-
-    prompt_id: int
-    words: str
-    at_s: float
-    receipt: Future[PromptReceipt]
-    engine_id: int | None
-
-
-@dataclass(slots=True, eq=False)
-class _Listener:
-    send: Callable[[ServerMessage], None]
-    is_client: bool = True
-
-
-@dataclass(slots=True)
-class _Prompts:
-    """Ids of instructions: what the page shows and frames carry."""
-
-    next_id: int = 1
-    asked: dict[int, _Asked] = field(default_factory=dict)
-    id_of_words: dict[str, int] = field(default_factory=dict)
-
-    def name(self, words: str) -> int:
-        """A new id."""
-        found, self.next_id = self.next_id, self.next_id + 1
-        self.id_of_words.pop(words, None)
-        self.id_of_words[words] = found
-        while len(self.id_of_words) > 256:
-            del self.id_of_words[next(iter(self.id_of_words))]
-        return found
 
 
 class Hub:
@@ -118,17 +61,18 @@ class Hub:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        self._playout: Playout[ShownFrame] = Playout(max_waiting=max(1, int(MAX_PLAYOUT_S * settings.native_fps)))
+        self._playout: Playout[ShownFrame] = Playout(
+            max_waiting=max(1, int(MAX_PLAYOUT_S * settings.native_fps))
+        )
         self._outlets: set[Outlet] = set()
-        self._listeners: set[_Listener] = set()
+        self._listeners: set[Callable[[ServerMessage], None]] = set()
         self._publisher: Publisher | None = None
-        self._prompts = _Prompts()
+        self._desk = PromptDesk(settings.prompt, limits, self.tell, self._soon)
         self._branch = 0
         self._first_frame = 0
         self._next_frame = 0
         self._counted_in = self._counted_drops = self._counted_surplus = 0
         self.session = self._open(settings)
-        self._prompts.name(settings.prompt)
         self._task = asyncio.create_task(self._run(), name=f"hub {name[:6]}")
 
     # -- clients
@@ -141,7 +85,7 @@ class Hub:
     @property
     def has_clients(self) -> bool:
         """Whether anybody is connected."""
-        return bool(self._outlets or self._publisher or any(one.is_client for one in self._listeners))
+        return bool(self._outlets or self._publisher or self._listeners)
 
     def add_viewer(self) -> Outlet:
         """A queue of edited frames; give it back with `remove_viewer`.
@@ -153,7 +97,7 @@ class Hub:
             raise ProtocolError(
                 "busy", f"this session has {self.limits.num_viewers} viewers already, try again later"
             )
-        outlet = Outlet()
+        outlet = Outlet(self.limits.max_queued_frames)
         self._outlets.add(outlet)
         self._metrics.viewers.inc()
         return outlet
@@ -167,11 +111,10 @@ class Hub:
 
     def add_listener(self, send: Callable[[ServerMessage], None]) -> Callable[[], None]:
         """Have all messages of the session passed to `send`; returns what ends that."""
-        listener = _Listener(send)
-        self._listeners.add(listener)
+        self._listeners.add(send)
 
         def remove() -> None:
-            self._listeners.discard(listener)
+            self._listeners.discard(send)
             self.last_client_s = self._clock()
 
         return remove
@@ -212,44 +155,14 @@ class Hub:
             raise ProtocolError("bad_frame", str(error)) from None
 
     def ask_prompt(self, words: str, in_s: float | None = None) -> None:
-        """Change the instruction, now or `in_s` seconds of video from now; listeners hear what becomes of it.
-
-        Raises:
-            ProtocolError: If the words are too long, the timeline is full or the session is over.
-        """
+        """Change the instruction, now or `in_s` seconds of video from now; raises as `PromptDesk.ask`."""
         self._touch()
-        if len(words) > self.limits.max_prompt_chars:
-            raise ProtocolError(
-                "bad_prompt",
-                f"got an instruction of {len(words)} characters, expected at most {self.limits.max_prompt_chars}",
-            )
-        known = {one.prompt_id for one in self.session.upcoming_prompts}
-        if len(known) >= self.limits.max_timeline:
-            raise ProtocolError("busy", f"{len(known)} instructions wait already; cancel some")
-        at_s = self.session.stream_s + (in_s or 0.0)
-        try:
-            receipt = self.session.schedule_prompt(at_s, words) if in_s else self.session.set_prompt(words)
-        except VivaceError as error:
-            raise ProtocolError("bad_prompt", str(error)) from None
-        new = [one.prompt_id for one in self.session.upcoming_prompts if one.prompt_id not in known]
-        asked = _Asked(self._prompts.name(words), words, at_s, receipt, new[-1] if new else None)
-        self._prompts.asked[asked.prompt_id] = asked
-        self.tell(PromptAccepted(prompt_id=asked.prompt_id, prompt=words, at_s=at_s))
-        session = self.session
-        receipt.add_done_callback(lambda _: self._soon(lambda: self._prompt_done(session, asked)))
+        self._desk.ask(self.session, words, in_s, self._first_frame)
 
     def cancel_prompt(self, prompt_id: int) -> None:
-        """Take an instruction off the timeline.
-
-        Raises:
-            ProtocolError: If it is not on it any more.
-        """
+        """Take an instruction off the timeline; raises as `PromptDesk.cancel`."""
         self._touch()
-        asked = self._prompts.asked.get(prompt_id)
-        if asked is None or asked.engine_id is None or not self.session.cancel_prompt(asked.engine_id):
-            raise ProtocolError("not_possible", f"instruction {prompt_id} does not wait on the timeline")
-        self._prompts.asked.pop(prompt_id, None)
-        self.tell(PromptCancelled(prompt_id=prompt_id))
+        self._desk.cancel(self.session, prompt_id)
 
     def set_controls(self, steps: int | None, seed: int | None) -> None:
         """Start the model's stream anew with other steps or another seed; viewers and clients stay.
@@ -269,6 +182,7 @@ class Hub:
             before = self.session
             before.on_change(None)
             before.close("started anew with other settings")
+            self._desk.clear()
             self._first_frame = self._next_frame
             try:
                 self.session = self._open(wanted)
@@ -324,11 +238,8 @@ class Hub:
             may_control=may_control,
             state=str(self.session.phase),
             prompt=words,
-            prompt_id=self._prompts.id_of_words.get(words, 0),
-            timeline=tuple(
-                TimedPrompt(prompt_id=one.prompt_id, prompt=one.words, at_s=one.at_s)
-                for one in self._prompts.asked.values()
-            ),
+            prompt_id=self._desk.id_of(words),
+            timeline=self._desk.timeline,
             width_px=size[0],
             height_px=size[1],
             fps=self.settings.native_fps,
@@ -372,7 +283,7 @@ class Hub:
     def tell(self, message: ServerMessage) -> None:
         """Pass a message to all listeners."""
         for listener in tuple(self._listeners):
-            listener.send(message)
+            listener(message)
 
     # -- its life
 
@@ -452,10 +363,12 @@ class Hub:
             self._playout.push(frames, now_s)
 
     def _shown(self, frame: EditedFrame, arrived_s: float) -> ShownFrame:
-        prompt_id = self._prompts.id_of_words.get(frame.prompt_words, 0)
+        prompt_id = self._desk.id_of(frame.prompt_words)
         index = self._first_frame + frame.frame_index
         self._next_frame = index + 1
-        return ShownFrame(np.asarray(frame.pixels), index, prompt_id, frame.time_s, arrived_s)
+        return ShownFrame(
+            np.asarray(frame.pixels), index, prompt_id, frame.prompt_words, frame.time_s, arrived_s
+        )
 
     def _show(self, frame: ShownFrame, now_s: float) -> None:
         self._metrics.frames_out.inc()
@@ -472,17 +385,3 @@ class Hub:
         ):
             self._metrics.frames_dropped.labels(reason).inc(max(0, total - before))
         self._counted_drops, self._counted_surplus = stats.frames_dropped, stats.frames_resampled
-
-    def _prompt_done(self, session: SyncSession, asked: _Asked) -> None:
-        if self._prompts.asked.pop(asked.prompt_id, None) is None or session is not self.session:
-            return
-        error = asked.receipt.exception()
-        if error is not None:
-            self.tell(PromptFailed(prompt_id=asked.prompt_id, sentence=str(error)))
-            return
-        frame_index = asked.receipt.result().frame_index
-        if frame_index is None:
-            self.tell(PromptFailed(prompt_id=asked.prompt_id, sentence="a later instruction took its place"))
-            return
-        reached = self._first_frame + frame_index
-        self.tell(PromptReached(prompt_id=asked.prompt_id, prompt=asked.words, frame=reached))

@@ -43,7 +43,9 @@ class Metrics:
                 registry=registry,
             ),
             Gauge("vivace_state_bytes", "Bytes of all stream states", registry=registry),
-            Counter("vivace_refused", "Requests and messages refused, by reason", ["reason"], registry=registry),
+            Counter(
+                "vivace_refused", "Requests and messages refused, by reason", ["reason"], registry=registry
+            ),
         )
 
     def text(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What goes out of a session: shown frames, encoded once for all viewers, and bounded queues to each of them."""
+"""What goes out of a session: shown frames, encoded once for all viewers, and a short queue to each."""
 
 import asyncio
 from collections import deque
@@ -9,8 +9,6 @@ from jaxtyping import UInt8
 
 from vivace.server.frame_wire import WireFrame, pack_frame
 
-MAX_EVENTS = 256
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownFrame:
@@ -20,6 +18,7 @@ class ShownFrame:
         pixels: RGB.
         index: Place in the session's stream; goes back with a rewind.
         prompt_id: Instruction that it follows.
+        words: The same in words.
         captured_s: When its raw frame was taken, on the sender's clock.
         arrived_s: When its raw frame arrived, on the server's clock.
     """
@@ -27,6 +26,7 @@ class ShownFrame:
     pixels: UInt8[np.ndarray, "h w c"]
     index: int
     prompt_id: int
+    words: str
     captured_s: float
     arrived_s: float
     _packed: list[asyncio.Future[bytes]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class ShownFrame:
 class Outlet:
     """One viewer's queue of frames: it holds few, and a slow viewer loses the oldest."""
 
-    def __init__(self, max_frames: int = 3) -> None:
+    def __init__(self, max_frames: int) -> None:
         self._frames: deque[ShownFrame] = deque(maxlen=max_frames)
         self._has_frames = asyncio.Event()
         self._is_closed = False

@@ -17,8 +17,8 @@ MAX_WAIT_S = 2.0
 class Playout(Generic[Item]):
     """Releases frames at their arrival time plus a delay just long enough for the slowest chunk of late.
 
-    Times are seconds of one monotonic clock. `max_waiting` bounds the queue: of a backlog the oldest frames are
-    dropped, so that slowness never adds up to delay.
+    Times are seconds of one monotonic clock. `max_waiting` bounds the queue: of a backlog the oldest frames
+    are dropped, so that slowness never adds up to delay.
     """
 
     max_waiting: int

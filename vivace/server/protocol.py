@@ -1,7 +1,7 @@
 """The messages between a client and the server: typed, versioned, of bounded size; moves no bytes itself.
 
-Text is JSON with a `type`; it means the same on a WebSocket and on a WebRTC data channel. Picture bytes have a
-form of their own, in `frame_wire`.
+Text is JSON with a `type`; it means the same on a WebSocket and on a WebRTC data channel. Picture bytes have
+a form of their own, in `frame_wire`.
 """
 
 from typing import Annotated, Literal
@@ -161,6 +161,14 @@ Command = (
 ClientMessage = Hello | Command
 
 
+class IceServerInfo(Message):
+    """A STUN or TURN server in the form that browsers take."""
+
+    urls: str
+    username: str | None = None
+    credential: str | None = None
+
+
 class SessionOpened(Message):
     """Answer to `POST /sessions`: `session` lets people watch, `key` lets them publish and control."""
 
@@ -171,7 +179,8 @@ class SessionOpened(Message):
     width_px: int
     height_px: int
     fps: float
-    has_webrtc: bool
+    ice_servers: tuple[IceServerInfo, ...]
+    can_record: bool
 
 
 class TimedPrompt(Message):
@@ -272,11 +281,11 @@ class RecordingChanged(Message):
 class Stats(Message):
     """What the session does right now.
 
-    `delay_ms` is from the receipt of a raw frame to its edited frame's departure, median of the last seconds,
-    and `delay_p99_ms` the same for the slowest hundredth; `buffering_ms` is the part of it spent waiting for a
+    `delay_ms` is from the receipt of a raw frame to its edited frame's departure, its median, and
+    `delay_p99_ms` the same for the slowest hundredth; `buffering_ms` is the part of it spent waiting for a
     chunk to fill. `frames_dropped` counts frames that came while the model was busy, `frames_resampled` those
-    left out because the source is faster than the model's native rate. Counts are from the start of the session.
-    `rewind_s` is how far back `rewind` reaches, `stream_s` the seconds of video taken in.
+    left out because the source is faster than the model's native rate. Counts are from the start of the
+    session. `rewind_s` is how far back `rewind` reaches, `stream_s` the seconds of video taken in.
     """
 
     type: Literal["stats"] = "stats"

@@ -14,11 +14,12 @@ class Limits:
     Attributes:
         num_sessions: Sessions at a time.
         num_viewers: Viewers of one session at a time, over all transports.
+        max_queued_frames: Edited frames that wait for one viewer; a slower one loses the oldest.
         max_pixels: Pixels of a frame that comes in.
         max_frame_bytes: Bytes of a frame message on a WebSocket.
         max_prompt_chars: Length of an instruction.
         max_timeline: Instructions waiting on a timeline.
-        max_body_bytes: Bytes of an HTTP request's body (settings and SDP only: videos never leave the browser).
+        max_body_bytes: Bytes of an HTTP request's body, which is settings or SDP; no video is uploaded.
         max_messages_per_s: Control messages a second of one connection.
         bitrate_kbps: What WebRTC video to one viewer may take.
         idle_s: A session that gets neither frames nor orders is closed after this time.
@@ -29,6 +30,7 @@ class Limits:
 
     num_sessions: int = 4
     num_viewers: int = 8
+    max_queued_frames: int = 4
     max_pixels: int = 1920 * 1088
     max_frame_bytes: int = 8_000_000
     max_prompt_chars: int = 300
@@ -45,6 +47,7 @@ class Limits:
         sizes = (
             self.num_sessions,
             self.num_viewers,
+            self.max_queued_frames,
             self.max_pixels,
             self.max_frame_bytes,
             self.max_prompt_chars,
@@ -103,9 +106,7 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         if self.token is None and not is_loopback(self.host):
-            raise ConfigError(
-                f"got address {self.host}, which others can reach, and no token; give one, or bind to 127.0.0.1"
-            )
+            raise ConfigError(f"got address {self.host}, which others can reach, but no token; give one")
         if self.token is not None and len(self.token) < 8:
             raise ConfigError("got a token of less than 8 characters; take a longer one")
 

@@ -1,7 +1,7 @@
 // The socket to a session: hello, messages both ways, picture bytes, reconnecting. Knows nothing of the page.
 
 export const VERSION = 1;
-const HEADER_BYTES = 30;
+const HEADER_BYTES = 28;
 const JPEG = 1;
 // More than this waiting in the socket means that the network is slower than the camera: leave frames out.
 const MAX_BUFFERED_BYTES = 200_000;
@@ -37,7 +37,6 @@ export function parseFrame(buffer) {
     promptId: head.getUint32(12),
     capturedUs: Number(head.getBigUint64(16)),
     serverUs: head.getUint32(24),
-    isDiscontinuity: (head.getUint16(6) & 1) === 1,
     jpeg: new Blob([new Uint8Array(buffer, HEADER_BYTES)], { type: "image/jpeg" }),
   };
 }

@@ -1,0 +1,143 @@
+"""The page in a headless Chromium with a fake camera, end to end."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import pytest
+
+from browser import Browser, Tab, chromium
+from fake_engine import FakeEngine
+from served import Served, serving
+from vivace.server.settings import Limits, ServerSettings
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium() is None, reason="Chromium is not installed (apt-get install chromium)"),
+]
+GREY_OF_CANVAS = """(() => {
+  const from = document.getElementById(window.vivace.rtc ? 'edited-video' : 'edited');
+  const to = document.createElement('canvas'); to.width = to.height = 8;
+  const pen = to.getContext('2d'); pen.drawImage(from, 0, 0, 8, 8);
+  return pen.getImageData(4, 4, 1, 1).data[0];
+})()"""
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    engine = FakeEngine()
+    settings = ServerSettings(
+        recordings=tmp_path_factory.mktemp("takes"), limits=Limits(num_sessions=16, abandoned_s=5)
+    )
+    with serving(engine, settings) as (address, parts):  # pyright: ignore[reportArgumentType]
+        yield Served(address, parts, engine)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as running:
+        yield running
+
+
+def start(browser: Browser, live: Served, transport: str = "websocket", prompt: str = "grey 50") -> Tab:
+    """A page with its camera on and frames coming back."""
+    tab = browser.tab()
+    tab.size(1280, 860)
+    tab.open(f"{live.address}/")
+    tab.run(f"document.getElementById('transport').value = '{transport}'")
+    tab.run(f"document.getElementById('prompt').value = '{prompt}'")
+    tab.run("document.getElementById('use-camera').click()")
+    tab.wait("window.vivace.stats?.frames_out > 8")
+    return tab
+
+
+def apply(tab: Tab, prompt: str) -> None:
+    tab.run(f"document.getElementById('prompt').value = '{prompt}'; document.getElementById('apply').click()")
+
+
+@pytest.mark.parametrize("transport", ["websocket", "webrtc"])
+def test_the_camera_goes_in_and_a_prompt_change_is_seen_in_the_picture(browser, live, transport):
+    tab = start(browser, live, transport)
+    assert tab.run("!!window.vivace.rtc") == (transport == "webrtc")
+    tab.wait(f"Math.abs({GREY_OF_CANVAS} - 50) < 8")
+    apply(tab, "grey 200")
+    tab.wait(f"Math.abs({GREY_OF_CANVAS} - 200) < 8")
+    tab.wait("window.vivace.past.length === 2")
+    assert tab.run("window.vivace.past[1].frame") > 0
+    assert "from frame" in tab.run("document.getElementById('timeline').textContent")
+    assert "ms" in tab.wait("document.getElementById('delay').textContent.includes('ms') && 'ms'")
+    assert tab.run("document.getElementById('edited-empty').hidden")
+    assert not tab.errors
+    tab.run("window.close()")
+
+
+def test_rewind_pause_and_recording_work_from_the_page(browser, live, tmp_path: Path):
+    tab = start(browser, live)
+    tab.wait("!document.querySelector('[data-rewind=\"2\"]').disabled")
+    before = tab.run("window.vivace.shownFrame")
+    tab.run("document.getElementById('record').click()")
+    tab.wait("window.vivace.isRecording")
+    tab.run("document.querySelector('[data-rewind=\"2\"]').click()")
+    tab.wait("window.vivace.past.length === 2")
+    assert tab.run("window.vivace.past[1].frame") < before
+    time.sleep(0.5)
+    tab.run("document.getElementById('record').click()")
+    link = tab.wait("document.querySelector('#recordings a')?.href")
+    take = tmp_path / "take.mp4"
+    take.write_bytes(live.get(link.removeprefix(live.address)).content)
+    with av.open(str(take)) as video:
+        assert sum(1 for _ in video.decode(video=0)) > 4
+    tab.run("document.activeElement.blur()")
+    tab.key(" ")
+    tab.wait("window.vivace.isPaused && !document.getElementById('paused-mark').hidden")
+    tab.key(" ")
+    tab.wait("!window.vivace.isPaused")
+    assert not tab.errors
+
+
+def test_a_page_that_is_loaded_again_comes_back_to_its_session(browser, live):
+    tab = start(browser, live)
+    session = tab.run("window.vivace.session.session")
+    tab.open(f"{live.address}/")
+    tab.run("document.getElementById('transport').value = 'websocket'")
+    tab.run("document.getElementById('use-camera').click()")
+    tab.wait("window.vivace.shownFrame > 8")
+    assert tab.run("window.vivace.session.session") == session
+
+
+def test_a_dropped_connection_is_taken_up_again(browser, live):
+    tab = start(browser, live)
+    frame = tab.run("window.vivace.shownFrame")
+    tab.run("window.vivace.link.socket.close()")
+    tab.wait("document.getElementById('state').textContent === 'reconnecting'")
+    tab.wait(f"window.vivace.shownFrame > {frame} + 16")
+    assert tab.run("document.getElementById('state').textContent") == "live"
+
+
+def test_two_browsers_do_not_see_each_others_stream(browser, live):
+    dark = start(browser, live, prompt="grey 20")
+    with Browser() as other:
+        light = start(other, live, prompt="grey 220")
+        light.wait(f"{GREY_OF_CANVAS} > 205")
+        dark.wait(f"{GREY_OF_CANVAS} < 35")
+        assert light.run(GREY_OF_CANVAS) > 205
+
+
+def test_the_bare_view_shows_the_stream_of_its_session_only(browser, live):
+    tab = start(browser, live, prompt="grey 120")
+    view = browser.tab()
+    view.open(f"{live.address}/view/{tab.run('window.vivace.session.session')}")
+    view.wait(GREY_OF_CANVAS.replace("window.vivace.rtc", "false") + " > 110")
+    assert view.run("document.body.innerText.trim()") == ""
+
+
+def test_the_page_fits_a_phone(browser, live):
+    tab = start(browser, live)
+    tab.size(390, 844, is_phone=True)
+    assert tab.run("document.documentElement.scrollWidth") <= 390
+    assert tab.run("document.getElementById('apply').getBoundingClientRect().bottom") <= 844
+    edited, source = (
+        f"document.getElementById('{name}').getBoundingClientRect().top" for name in ("edited-pane", "source")
+    )
+    assert tab.run(edited) < tab.run(source)
