@@ -276,7 +276,9 @@ def test_a_viewer_that_reads_nothing_holds_nobody_up(served: Served):
         async with served.client(opened) as client, connect(address, proxy=None, max_queue=1) as sleeper:
             await Client(sleeper).say("hello", v=1)
             await client.show(121)
-            assert (await client.see(121))[-1].index == 120
+            # a busy machine may drop frames on the way to this client too; the last one always comes
+            while (await client.see(1))[-1].index < 120:
+                pass
             sleeper.transport.abort()
 
     asyncio.run(talk())
