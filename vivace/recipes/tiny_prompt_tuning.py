@@ -66,7 +66,7 @@ class PromptTuningRun:
 
 
 def prompt_tuning_run(minutes: float) -> PromptTuningRun:
-    """The run that made the bundled encoder, on two CPU cores."""
+    """A run for a CPU; the bundled encoder was not tuned yet (LOG.md, 2026-11-20)."""
     return PromptTuningRun(
         trainer=TrainerConfig(
             num_train_steps=100_000,
