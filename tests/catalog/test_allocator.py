@@ -6,11 +6,10 @@ import pytest
 from vivace.catalog.allocator import keep_freed_memory
 
 COUNT_FAULTS = """
-import resource, sys
+import resource
 import torch
 from vivace.catalog.allocator import keep_freed_memory
-if sys.argv[1] == "keep":
-    assert keep_freed_memory()
+assert keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 # a warm-up, then blocks that together exceed the 64 MiB that glibc keeps by itself at most
@@ -25,16 +24,17 @@ print(faults() - before)
 """
 
 
-def count_faults(mode: str) -> int:
+def count_faults() -> int:
     done = subprocess.run(
-        [sys.executable, "-c", COUNT_FAULTS, mode], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", COUNT_FAULTS], capture_output=True, text=True, check=True, timeout=120
     )
     return int(done.stdout)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
 def test_kept_memory_is_not_faulted_in_again():
-    assert count_faults("keep") * 2 < count_faults("leave")
+    # without it glibc often, but not always, gives the blocks back: then it is about 245,000 pages
+    assert count_faults() < 1_000
 
 
 def test_other_systems_are_left_alone(monkeypatch):
