@@ -6,8 +6,10 @@ from vivace.core.errors import InputError
 from vivace.data.edit_pairs import FAMILIES, IDENTITY, PAIRS, SNOW, EditFamily
 from vivace.data.instructions import normalised, phrasings, sample_instruction
 from vivace.data.instructions_grammar import expand
+from vivace.data.local_families import LOCAL_GROUPS
+from vivace.data.training_pairs import ALL, REVERSE_FAMILIES, reverse_of
 
-EVERYTHING = (*FAMILIES, *PAIRS)
+EVERYTHING = (*ALL, *(reverse_of(family) for family in LOCAL_GROUPS[0]))
 
 
 def test_a_grammar_line_stands_for_every_choice_of_its_alternatives():
@@ -42,7 +44,11 @@ def test_no_held_out_sentence_of_a_family_is_a_train_sentence_of_another():
     assert not train & held_out
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, PAIRS[0]], ids=lambda family: family.name)
+@pytest.mark.parametrize(
+    "family",
+    [*FAMILIES, PAIRS[0], *REVERSE_FAMILIES, *(group[0] for group in LOCAL_GROUPS)],
+    ids=lambda family: family.name,
+)
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_a_sampled_instruction_is_a_phrasing_of_its_split_under_its_dressing(family, split):
     known = {normalised(sentence) for sentence in phrasings(family, split)}

@@ -1,7 +1,7 @@
 """The programmatic edits as families, their combinations, and the edited half of a training pair.
 
-Owns which families exist and how an edit is applied to a video; the looks themselves are in `edits_*`, the
-sentences that ask for them in `instructions*`.
+Owns which global families exist and how an edit is applied to a video; the looks themselves are in `edits_*`,
+the sentences that ask for them in `instructions*`, local families in `local_families`.
 """
 
 from collections.abc import Callable
@@ -224,6 +224,22 @@ PAIRS: tuple[FamilyPair, ...] = tuple(
         (PENCIL_SKETCH, BLUE),
         (CARTOON, FILM_NOIR),
         (PIXEL_ART, NIGHT),
+        (SNOW, OIL_PAINTING),
+        (SNOW, ANIME),
+        (SNOW, FILM_NOIR),
+        (SNOW, SEPIA),
+        (RAIN, WATERCOLOR),
+        (RAIN, ANIME),
+        (RAIN, SEPIA),
+        (OIL_PAINTING, SEPIA),
+        (FOG, WATERCOLOR),
+        (FOG, SEPIA),
+        (AUTUMN, FOG),
+        (AUTUMN, CARTOON),
+        (AUTUMN, ANIME),
+        (CARTOON, GOLDEN_HOUR),
+        (ANIME, CYBERPUNK),
+        (CHARCOAL, SEPIA),
     )
 )
 

@@ -2,14 +2,19 @@
 
 import random
 import re
+from functools import cache
 
 from vivace.core.errors import InputError
 from vivace.data import edit_pairs as pairs
 from vivace.data import instructions_color as color
 from vivace.data import instructions_scene as scene
 from vivace.data import instructions_style as style
+from vivace.data import instructions_undo as undo
 from vivace.data.edit_pairs import EditFamily, FamilyPair
 from vivace.data.instructions_grammar import IT, Split, Wording, sentences_of, sentences_of_pair
+from vivace.data.instructions_object import wording_of_local, wording_of_taking_back
+from vivace.data.local_families import LocalFamily
+from vivace.data.training_pairs import ReverseFamily, TrainingFamily
 
 WORDINGS: tuple[tuple[EditFamily, Wording], ...] = (
     (pairs.IDENTITY, scene.IDENTITY),
@@ -38,24 +43,41 @@ WORDINGS: tuple[tuple[EditFamily, Wording], ...] = (
     (pairs.CYBERPUNK, color.CYBERPUNK),
 )
 
+UNDO_WORDINGS: tuple[tuple[EditFamily, Wording], ...] = (
+    (pairs.SNOW, undo.SNOW),
+    (pairs.RAIN, undo.RAIN),
+    (pairs.FOG, undo.FOG),
+    (pairs.NIGHT, undo.NIGHT),
+    (pairs.GOLDEN_HOUR, undo.GOLDEN_HOUR),
+    (pairs.SEPIA, undo.SEPIA),
+    (pairs.FILM_NOIR, undo.FILM_NOIR),
+    (pairs.BLUE, undo.BLUE),
+    (pairs.RED, undo.RED),
+)
+
 _THINGS = ("video", "footage", "scene", "clip", "picture", "shot", "recording", "film")
 _OBJECTS = ("it", "this", *(f"{article} {thing}" for thing in _THINGS for article in ("the", "this")))
 _OBJECT_PATTERN = re.compile(rf"\b(?:(?:the|this) (?:{'|'.join(_THINGS)})|this)\b")
 
 
-def wording_of(family: EditFamily) -> Wording:
+def wording_of(family: EditFamily | LocalFamily | ReverseFamily) -> Wording:
     """The words for a family.
 
     Raises:
         InputError: If nobody has written any.
     """
-    for known, wording in WORDINGS:
-        if known == family:
+    if isinstance(family, LocalFamily):
+        return wording_of_local(family)
+    if isinstance(family, ReverseFamily) and isinstance(family.of, LocalFamily):
+        return wording_of_taking_back(family.of)
+    plain, wordings = (family.of, UNDO_WORDINGS) if isinstance(family, ReverseFamily) else (family, WORDINGS)
+    for known, wording in wordings:
+        if known == plain:
             return wording
     raise InputError(f"no wording is known for the edit family {family.name!r}; add it to WORDINGS")
 
 
-def phrasings(family: EditFamily | FamilyPair, split: Split) -> tuple[str, ...]:
+def phrasings(family: TrainingFamily, split: Split) -> tuple[str, ...]:
     """All sentences of one split that ask for a family or pair, in plain form ("it" is what gets edited).
 
     Raises:
@@ -64,7 +86,7 @@ def phrasings(family: EditFamily | FamilyPair, split: Split) -> tuple[str, ...]:
     return tuple(sentence.replace(IT, "it") for sentence in _sentences(family, split))
 
 
-def sample_instruction(family: EditFamily | FamilyPair, rng: random.Random, split: Split) -> str:
+def sample_instruction(family: TrainingFamily, rng: random.Random, split: Split) -> str:
     """One sentence at random, written as people write: case, punctuation, "please", words for the video.
 
     Every draw from the generator depends only on its state, so equal seeds give equal sentences.
@@ -94,7 +116,8 @@ def normalised(instruction: str) -> str:
     return " ".join(_OBJECT_PATTERN.sub("it", " ".join(plain.split())).split())
 
 
-def _sentences(family: EditFamily | FamilyPair, split: Split) -> tuple[str, ...]:
+@cache
+def _sentences(family: TrainingFamily, split: Split) -> tuple[str, ...]:
     if isinstance(family, FamilyPair):
         return sentences_of_pair(wording_of(family.first), wording_of(family.second), split)
     return sentences_of(wording_of(family), split)
