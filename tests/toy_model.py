@@ -34,7 +34,9 @@ def write_toy_model(folder: Path) -> Path:
         dit = _dit()
     export_weights(dit, folder / "dit" / DIT_PREFIX, "bf16")
     write_config(dit.spec, folder / "dit" / DIT_SPEC_NAME)
-    defaults = EditorDefaults(native_width_px=NATIVE_WIDTH_PX, native_height_px=NATIVE_HEIGHT_PX)
+    defaults = EditorDefaults(
+        native_width_px=NATIVE_WIDTH_PX, native_height_px=NATIVE_HEIGHT_PX, falling_noise=()
+    )
     write_config(defaults, folder / DEFAULTS_NAME)
     return folder
 

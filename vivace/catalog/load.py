@@ -62,7 +62,14 @@ def build_pipeline(
             f"{folder.dit} takes and gives {given[:2]} channels and reads {given[2]} text features, but its "
             f"VAE and prompt encoder have {wanted[:2]} and {wanted[2]}; use parts that were trained together"
         )
-    return EditPipeline(vae, dit, prompts, device=place, dtype=choose_dtype(dtype, place))
+    return EditPipeline(
+        vae,
+        dit,
+        prompts,
+        device=place,
+        dtype=choose_dtype(dtype, place),
+        falling_noise=folder.defaults.falling_noise,
+    )
 
 
 def choose_device(wanted: str | torch.device) -> torch.device:

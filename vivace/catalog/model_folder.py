@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from vivace.core.config import read_config
 from vivace.core.errors import ConfigError, WeightsError
+from vivace.core.falling_noise import WEATHER, FallingNoise
 from vivace.pipelines.stream import CommitMode
 
 DIT_PREFIX = "dit"
@@ -28,6 +29,7 @@ class EditorDefaults:
         num_denoising_steps: Model calls a chunk before the commit.
         commit: `clean_pass` writes the memories by one more call, `last_step` with the last step.
         frames_per_chunk: Latent frames a chunk; the first chunk has one.
+        falling_noise: Groups of noise channels that fall, as in training.
     """
 
     native_width_px: int = 320
@@ -35,6 +37,7 @@ class EditorDefaults:
     num_denoising_steps: int = 4
     commit: CommitMode = "clean_pass"
     frames_per_chunk: int = 1
+    falling_noise: tuple[FallingNoise, ...] = WEATHER
 
     def __post_init__(self) -> None:
         if (

@@ -3,18 +3,19 @@
 Particles are a function of (seed, absolute raw frame index) alone, so a clip may be made in pieces.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vivace.core.falling_noise import FAR_SNOW, NEAR_SNOW, RAIN, FallingNoise
 from vivace.data.edits_filter import (
     REFERENCE_SIDE_PX,
     Pictures,
     blur,
     color_like,
-    hash_unit,
     height_ramp,
     luma,
     mix,
@@ -74,101 +75,98 @@ def rain(x: Pictures) -> Pictures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParticleLayer:
-    """One depth of falling particles; lengths in pixels of a 192-pixel-high picture, speeds per raw frame.
+    """One depth of falling particles; lengths in pixels of a 192-pixel-high picture.
 
-    The layer is a moving grid of cells with at most one particle each. `length_px` of 0 draws round flakes.
+    There is a moving grid of cells of the size of a latent, with at most one particle each, and four values
+    of falling noise decide about it: whether it is there, where in its cell, and how large. `length_px` of 0
+    draws round flakes, more a streak along the way it falls.
     """
 
-    cell_width_px: float
-    cell_height_px: float
+    noise: FallingNoise
     radius_px: float
     length_px: float
-    fall_px: float
-    slant: float
-    sway_px: float
     share: float
     opacity: float
 
 
-SNOW_LAYERS = (
-    ParticleLayer(
-        cell_width_px=9, cell_height_px=9, radius_px=0.75, length_px=0,
-        fall_px=1.1, slant=0.10, sway_px=1.0, share=0.5, opacity=0.75,
-    ),
-    ParticleLayer(
-        cell_width_px=17, cell_height_px=17, radius_px=1.4, length_px=0,
-        fall_px=2.1, slant=0.16, sway_px=2.0, share=0.55, opacity=0.9,
-    ),
-    ParticleLayer(
-        cell_width_px=42, cell_height_px=42, radius_px=2.7, length_px=0,
-        fall_px=3.9, slant=0.22, sway_px=4.0, share=0.6, opacity=0.9,
-    ),
-)  # fmt: skip
-SNOW_COLOR = (0.97, 0.98, 1.0)
+CELL_PX = 16  # the pixels of a latent at the reference size
+RAW_FRAMES_PER_LATENT = 4
 
-RAIN_LAYERS = (
-    ParticleLayer(
-        cell_width_px=5, cell_height_px=26, radius_px=0.45, length_px=11,
-        fall_px=9.0, slant=0.14, sway_px=0, share=0.45, opacity=0.30,
-    ),
-    ParticleLayer(
-        cell_width_px=11, cell_height_px=48, radius_px=0.65, length_px=22,
-        fall_px=15.0, slant=0.16, sway_px=0, share=0.45, opacity=0.45,
-    ),
-    ParticleLayer(
-        cell_width_px=27, cell_height_px=90, radius_px=0.9, length_px=40,
-        fall_px=24.0, slant=0.18, sway_px=0, share=0.45, opacity=0.5,
-    ),
-)  # fmt: skip
+SNOW_LAYERS = (
+    ParticleLayer(noise=FAR_SNOW, radius_px=1.35, length_px=0, share=0.62, opacity=0.85),
+    ParticleLayer(noise=NEAR_SNOW, radius_px=2.7, length_px=0, share=0.16, opacity=0.95),
+)
+SNOW_COLOR = (0.97, 0.98, 1.0)
+RAIN_LAYERS = (ParticleLayer(noise=RAIN, radius_px=0.8, length_px=19, share=0.65, opacity=0.55),)
 RAIN_COLOR = (0.80, 0.86, 0.92)
 
 
-def _cells(position: Tensor, size: float) -> tuple[Int64[Tensor, "..."], Float[Tensor, "..."]]:
-    """The number of the cell a position lies in, and the place inside it in pixels."""
-    number = (position / size).floor()
-    return number.to(torch.int64), (position - number * size).to(torch.float32)
-
-
 def _layer_alpha(
-    layer: ParticleLayer, key: int, frames: tuple[int, int], size: tuple[int, int], device: torch.device
+    layer: ParticleLayer, seed: int, frames: tuple[int, int], size: tuple[int, int], device: torch.device
 ) -> Alpha:
     scale = min(size) / REFERENCE_SIDE_PX
-    cell_width, cell_height = layer.cell_width_px * scale, layer.cell_height_px * scale
+    cell = CELL_PX * scale
+    grid = math.ceil(size[0] / cell), math.ceil(size[1] / cell)
+    noise = layer.noise
+    rows_a_frame, columns_a_frame = noise.rows_per_frame, noise.columns_per_frame
     # Doubles, because the distance fallen grows without end in a long stream.
-    time = torch.arange(*frames, device=device, dtype=torch.float64)[:, None, None]
-    rows = torch.arange(size[0], device=device, dtype=torch.float64)[None, :, None]
-    columns = torch.arange(size[1], device=device, dtype=torch.float64)[None, None, :]
-    # A particle falls along a line of this slope, so in slanted coordinates its column never changes.
-    sway = layer.sway_px * scale * torch.sin(time * 0.11 + key)
-    column, x = _cells(columns + layer.slant * rows - sway, cell_width)
-    start = hash_unit(column, key, 1).to(torch.float64) * cell_height * 16
-    fall = layer.fall_px * scale * (0.8 + 0.4 * hash_unit(column, key, 2).to(torch.float64))
-    row, y = _cells(rows - fall * time + start, cell_height)
+    time = torch.arange(*frames, device=device, dtype=torch.float64)[:, None, None] / RAW_FRAMES_PER_LATENT
+    y = (torch.arange(size[0], device=device, dtype=torch.float64)[None, :, None] + 0.5) / cell
+    x = (torch.arange(size[1], device=device, dtype=torch.float64)[None, None, :] + 0.5) / cell
+    row, column = y - rows_a_frame * time, x - columns_a_frame * time
+    number = row.floor().to(torch.int64)
+    reach = 1 if layer.length_px else 0  # a streak reaches into the cells above and below
+    first, last = int(number.min()) - reach, int(number.max()) + reach
+    values = noise.rows(seed, first, last - first + 1, grid).to(device)
+    alpha = torch.zeros((), device=device)
+    for step in range(-reach, reach + 1):
+        alpha = torch.maximum(
+            alpha, _particle(layer, values, number + step, first, row, column, grid[0], scale)
+        )
+    return alpha[None, None]
 
-    size_share = 0.65 + 0.35 * hash_unit(column, row, key, 3)
-    radius = (max(layer.radius_px * scale, 0.4) * size_share).clamp_max(cell_width / 2 - 0.6)
+
+def _particle(
+    layer: ParticleLayer,
+    values: Float[Tensor, "4 rows columns"],
+    number: Int64[Tensor, "r h 1"],
+    first: int,
+    row: Tensor,
+    column: Tensor,
+    grid_rows: int,
+    scale: float,
+) -> Float[Tensor, "r h w"]:
+    """Opacity that the particle of cell row `number` has in every pixel."""
+    noise, cell = layer.noise, CELL_PX * scale
+    entered = noise.columns_per_frame * torch.div(number, noise.rows_per_frame, rounding_mode="floor")
+    whole = column.floor().to(torch.int64)
+    place = (whole - entered + noise.margin(grid_rows)).clamp(0, values.shape[2] - 1)
+    present, across, along, size = torch.special.ndtr(values)[:, number - first, place].unbind(0)
+    size_share = 0.65 + 0.35 * size
+    radius = (layer.radius_px * scale * size_share).clamp_min(0.4)
     half_length = layer.length_px * scale * size_share / 2
-    margin_x, margin_y = radius + 0.5, half_length + radius + 0.5
-    center_x = margin_x + hash_unit(column, row, key, 4) * (cell_width - 2 * margin_x).clamp_min(0)
-    center_y = margin_y + hash_unit(column, row, key, 5) * (cell_height - 2 * margin_y).clamp_min(0)
-    across = x - center_x
-    along = ((y - center_y).abs() - half_length).clamp_min(0)
-    distance = (across * across + along * along).sqrt()
+    margin = (radius + 0.5) / cell
+    x = ((column - whole).float() - margin - across * (1 - 2 * margin)) * cell
+    y = ((row - number).float() - margin - along * (1 - 2 * margin)) * cell
+    # in slanted coordinates a streak lies along the way it falls
+    slant = noise.columns_per_frame / noise.rows_per_frame if layer.length_px else 0.0
+    beyond = (y.abs() - half_length).clamp_min(0)
+    distance = ((x - slant * y) ** 2 + beyond**2).sqrt()
     shape = 1 - smoothstep(distance - radius, -0.5 - 0.3 * float(layer.radius_px > 2) * scale, 0.5)
-    present = hash_unit(column, row, key, 6) < layer.share
-    return (shape * present * layer.opacity * (0.6 + 0.4 * size_share))[None, None]
+    return shape * (present < layer.share) * layer.opacity * (0.6 + 0.4 * size_share)
 
 
 def fall(
     layers: tuple[ParticleLayer, ...], shape: torch.Size, seed: int, first_frame: int, device: torch.device
 ) -> Alpha:
-    """Opacity in [0, 1] of the particles over a video of this shape, from raw frame `first_frame` on."""
+    """Opacity in [0, 1] of the particles over a video of this shape, from raw frame `first_frame` on.
+
+    The particles are a function of the falling noise of `seed`: a model that is given the same noise can draw
+    them, see `core/falling_noise.py`.
+    """
     num_frames, height, width = shape[-3:]
-    clear: Tensor | None = None
-    for i, layer in enumerate(layers):
-        key = (seed * 1_000_003 + i * 7919) & 0x7FFFFFFF
-        alpha = _layer_alpha(layer, key, (first_frame, first_frame + num_frames), (height, width), device)
-        clear = 1 - alpha if clear is None else clear * (1 - alpha)
-    if clear is None:
-        return torch.zeros(1, 1, num_frames, height, width, device=device)
+    clear = torch.ones(1, 1, num_frames, height, width, device=device)
+    for layer in layers:
+        frames = first_frame, first_frame + num_frames
+        clear = clear * (1 - _layer_alpha(layer, seed, frames, (height, width), device))
     return 1 - clear

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vivace.core.errors import ConfigError
+from vivace.core.falling_noise import FallingNoise
 from vivace.diffusion.noise import stream_noise
 from vivace.diffusion.sampler import euler_step
 from vivace.models.prompt_encoder import PromptEncoder
@@ -23,11 +24,15 @@ Latent = Float[Tensor, "b c t h w"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a work item gave: the chunk's next form, the memories after it and, from a decode, raw frames."""
+    """What a work item gave: the chunk's next form, the memories after it and, from a decode, raw frames.
+
+    `is_finite` is false where the decoder gave NaN or infinity, which bytes cannot show.
+    """
 
     flight: ChunkInFlight | None
     memories: Memories
     frames: UInt8[Tensor, "r h w c"] | None = None
+    is_finite: bool = True
 
 
 class EditPipeline:
@@ -41,12 +46,15 @@ class EditPipeline:
         *,
         device: torch.device,
         dtype: torch.dtype,
+        falling_noise: Sequence[FallingNoise] = (),
     ) -> None:
+        """Move the networks; `falling_noise` names the noise channels that fall, as in the DiT's training."""
         self.vae = vae.to(device, dtype).eval()
         self.dit = dit.to(device, dtype).eval()
         self.prompts = prompts.eval()
         self.device = device
         self.dtype = dtype
+        self.falling_noise = tuple(falling_noise)
 
     @torch.inference_mode()
     def encode_prompt(self, words: str) -> Prompt:
@@ -133,6 +141,7 @@ class EditPipeline:
                 chunk.num_frames,
                 source.shape[1],
                 (source.shape[3], source.shape[4]),
+                self.falling_noise,
             )
             flight = replace(stream.in_flight, source=source, latent=noise.to(self.device))
             results.append(Result(flight, replace(stream.memories, encoder=encoder)))
@@ -177,14 +186,16 @@ class EditPipeline:
         latent = torch.cat([_latent(stream) for stream in streams]).to(self.dtype)
         state = _joined([stream.memories.decoder for stream in streams])
         video, tree = self.vae.decode(latent, None if state is None else state.peek())
+        # a sum is finite only if every value is, and costs a third of asking each
+        are_finite = torch.isfinite(video.flatten(1).sum(1, dtype=torch.float32)).tolist()
         pixels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         frames = rearrange(pixels, "b c r h w -> b r h w c").cpu()
         states = split_state(StreamState(tree, streams[0].in_flight.chunk.stop), len(streams))
         _consume([stream.memories.decoder for stream in streams])
         results = []
-        for stream, edited, decoder in zip(streams, frames, states):
+        for stream, edited, decoder, is_finite in zip(streams, frames, states, are_finite):
             kept = edited[: edited.shape[0] - stream.in_flight.num_padded]
-            results.append(Result(None, replace(stream.memories, decoder=decoder), kept))
+            results.append(Result(None, replace(stream.memories, decoder=decoder), kept, is_finite))
         return results
 
 
