@@ -16,8 +16,9 @@ from vivace.evaluation.report import EvaluationConfig, EvaluationReport
 from vivace.evaluation.report_page import markdown_page
 
 CONFIG = EvaluationConfig(
-    parts=("reconstruction", "fidelity", "still", "drift"),
+    parts=("reconstruction", "fidelity", "local", "still", "drift"),
     families=("night", "snow", "identity", "rain+night"),
+    local_families=("add_red_balloon_right", "gray_background", "undo_sepia"),
     width_px=64,
     height_px=48,
     num_frames=9,
@@ -39,6 +40,7 @@ def report(toy_editor, lpips, clip) -> EvaluationReport:
 def test_every_part_asked_for_has_rows_and_others_have_none(report) -> None:
     assert [row.clip for row in report.reconstruction] == ["moving"]
     assert [row.family for row in report.fidelity] == list(CONFIG.families)
+    assert [row.family for row in report.local] == list(CONFIG.local_families)
     assert [row.family for row in report.still] == [None, "night"]
     assert len(report.drift) == 1
     assert report.instructions == ()
@@ -53,6 +55,7 @@ def test_particles_are_counted_only_where_a_family_has_them_and_doing_nothing_ha
     rows = {row.family: row for row in report.fidelity}
     assert rows["night"].particles_target is None
     assert rows["snow"].particles_target is not None
+    assert rows["night"].fall_target is None
     assert rows["snow"].floor_ratio is not None
     assert rows["night"].floor_ratio is None
     assert rows["identity"].ratio is None
@@ -61,10 +64,17 @@ def test_particles_are_counted_only_where_a_family_has_them_and_doing_nothing_ha
 
 def test_the_page_has_a_table_for_every_part_with_rows(report) -> None:
     page = markdown_page(report)
-    for heading in ("Video VAE", "Edit families", "A scene that does not move", "Drift"):
+    for heading in (
+        "Video VAE",
+        "Edit families",
+        "Local and reverse edits",
+        "A scene that does not move",
+        "Drift",
+    ):
         assert f"## {heading}" in page
     assert "## Instructions" not in page
     assert "| night | 1 |" in page
+    assert "| undo_sepia | 1 | 100 % |" in page
     assert "4 steps, float32." in page
     assert "5 raw frames of 48x32, drift at 48x32, everything else at 64x48" in page
 
@@ -180,5 +190,7 @@ def test_bad_configs_and_no_clips_are_refused(toy_editor, lpips) -> None:
         evaluate_editor(toy_editor, [], lpips, CONFIG, model="toy")
     with pytest.raises(InputError, match="'nigth'"):
         dataclasses.replace(CONFIG, families=("nigth",))
+    with pytest.raises(InputError, match="edits the whole picture"):
+        dataclasses.replace(CONFIG, local_families=("night",))
     with pytest.raises(ConfigError, match="at least 1"):
         dataclasses.replace(CONFIG, num_frames=0)

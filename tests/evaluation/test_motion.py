@@ -4,6 +4,7 @@ import torch
 from vivace.core.errors import InputError
 from vivace.data.edit_pairs import RAIN, SNOW
 from vivace.evaluation.motion import (
+    fall_speed,
     has_optical_flow,
     optical_flow,
     particle_share,
@@ -63,3 +64,37 @@ def test_particles_are_counted_and_taken_out_of_a_still_scene(family) -> None:
     assert scene.shape == (1, 3, 9, 48, 64)
     remaining = (without_particles(full) - base[:, :, 2:-2]).abs().mean()
     assert remaining < 0.3 * (full - base).abs().mean()
+
+
+def flakes(speed: int, num_frames: int = 13) -> torch.Tensor:
+    """Bright dots on grey that fall by whole pixels."""
+    tall = (torch.rand(1, 1, 1, 240, 64, generator=torch.Generator().manual_seed(1)) > 0.97).float()
+    starts = [speed * (num_frames - 1 - i) for i in range(num_frames)]
+    frames = [tall[..., start : start + 64, :] for start in starts]
+    return (0.3 + 0.6 * torch.cat(frames, dim=2)).expand(1, 3, -1, -1, -1)
+
+
+@pytest.mark.parametrize("speed", [1, 3, 9])
+def test_the_speed_of_what_falls_is_found(speed) -> None:
+    video = flakes(speed)
+    assert fall_speed(video, torch.full_like(video, 0.3)) == pytest.approx(speed, abs=0.2)
+
+
+def test_a_moving_scene_without_particles_has_no_fall_and_does_not_hide_one() -> None:
+    scene = flakes(2)
+    assert fall_speed(scene, scene) is None
+    assert fall_speed(scene[:, :, :5], torch.full_like(scene[:, :, :5], 0.3)) is None
+    both = torch.maximum(scene, flakes(8))
+    assert fall_speed(both, scene) == pytest.approx(8, abs=0.5)
+
+
+@pytest.mark.parametrize("family", [SNOW, RAIN], ids=lambda family: family.name)
+def test_snow_and_rain_fall_and_rain_falls_faster(family) -> None:
+    video = torch.full((1, 3, 13, 96, 128), 0.3)
+    speed = fall_speed(family.edit(video, 5), family.edit.base(video))
+    assert speed is not None
+    assert 0.5 < speed < 20
+    if family is RAIN:
+        other = fall_speed(SNOW.edit(video, 5), SNOW.edit.base(video))
+        assert other is not None
+        assert speed > other

@@ -9,9 +9,10 @@ from jaxtyping import UInt8
 
 from vivace.catalog.editor import Editor
 from vivace.core.errors import InputError
-from vivace.data.edit_pairs import FAMILIES, EditFamily, FamilyPair, family_named
+from vivace.data.edit_pairs import FAMILIES, family_named
 from vivace.data.instructions import phrasings
 from vivace.data.instructions_grammar import Split
+from vivace.data.training_pairs import TrainingFamily
 from vivace.evaluation.drift import DriftRow, measure_drift
 from vivace.evaluation.fidelity import (
     FidelityRow,
@@ -23,6 +24,7 @@ from vivace.evaluation.fidelity import (
 )
 from vivace.evaluation.footage import EvaluationClip
 from vivace.evaluation.instruction_accuracy import InstructionRow, Phrasing, measure_instructions
+from vivace.evaluation.local_fidelity import LocalRow, local_or_reverse_named, measure_local
 from vivace.evaluation.motion import has_optical_flow
 from vivace.evaluation.picture_scores import video_scores
 from vivace.evaluation.report import EvaluationConfig, EvaluationReport, ReconstructionRow
@@ -63,7 +65,7 @@ def evaluate_editor(
     return _Evaluation(editor, clips, lpips, config, show or _ignore, say or _ignore).run(model)
 
 
-def instruction_of(family: EditFamily | FamilyPair, split: Split, seed: int) -> str:
+def instruction_of(family: TrainingFamily, split: Split, seed: int) -> str:
     """One sentence for a family; the same for the same seed."""
     return random.Random(seed).choice(phrasings(family, split))
 
@@ -100,10 +102,11 @@ class _Evaluation:
         started = time.monotonic()
         reconstruction: list[ReconstructionRow] = []
         fidelity: list[FidelityRow] = []
+        local: list[LocalRow] = []
         still: list[StillRow] = []
         parts = self.config.parts
         is_flow_wanted = "fidelity" in parts and has_optical_flow()
-        if {"reconstruction", "fidelity", "still"} & set(parts):
+        if {"reconstruction", "fidelity", "local", "still"} & set(parts):
             for index, clip in enumerate(self.clips):
                 config = self.config
                 frames = clip.cut(config.num_frames, config.height_px, config.width_px)
@@ -114,6 +117,8 @@ class _Evaluation:
                     reconstruction.append(self._reconstruction(prepared))
                 if "fidelity" in parts:
                     fidelity += self._fidelity(prepared, index)
+                if "local" in parts:
+                    local += self._local(prepared, index)
                 if "still" in parts and index == 0:
                     still += self._still(prepared)
         instructions = self._instructions() if "instructions" in parts else []
@@ -127,6 +132,7 @@ class _Evaluation:
             seconds=time.monotonic() - started,
             reconstruction=tuple(reconstruction),
             fidelity=tuple(fidelity),
+            local=tuple(local),
             still=tuple(still),
             instructions=tuple(instructions),
             drift=tuple(drift),
@@ -153,6 +159,17 @@ class _Evaluation:
             ]
             self.show(clip.name, name, np.concatenate(pictures))
             self.say(f"{clip.name}: {name}: {row.lpips_edit:.3f} / {row.lpips_source:.3f} ({words})")
+            rows.append(row)
+        return rows
+
+    def _local(self, clip: PreparedClip, index: int) -> list[LocalRow]:
+        rows: list[LocalRow] = []
+        for name in self.config.local_families:
+            family = local_or_reverse_named(name)
+            words = instruction_of(family, "train", index)
+            row, picture = measure_local(self.editor, self.lpips, clip, family, words, self.config.editing)
+            self.show(clip.name, name, picture)
+            self.say(f"{clip.name}: {name}: {row.inside_edit:.3f} / {row.inside_source:.3f} ({words})")
             rows.append(row)
         return rows
 

@@ -14,6 +14,7 @@ from vivace.evaluation.motion import (
     PARTICLE_WINDOW,
     Flow,
     Visible,
+    fall_speed,
     optical_flow,
     particle_share,
     scene_without_particles,
@@ -51,6 +52,8 @@ class FidelityRow:
         warp_target: Warp error of T.
         particles_edit: `particle_share` of the edit less that of T; None for families without particles.
         particles_target: The same of the target with its particles.
+        fall_edit: `fall_speed` of the edit in pixels a raw frame; None for families without particles.
+        fall_target: The same of the target with its particles.
     """
 
     clip: str
@@ -64,6 +67,8 @@ class FidelityRow:
     warp_target: float | None
     particles_edit: float | None
     particles_target: float | None
+    fall_edit: float | None = None
+    fall_target: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -143,11 +148,13 @@ def measure_fidelity(
     compared = (result, clip.decoded, target)
     floor: float | None = None
     particles: tuple[float | None, float | None] = (None, None)
+    falls: tuple[float | None, float | None] = (None, None)
     if family.edit.particles is not None and clip.source.shape[2] >= PARTICLE_WINDOW:
         full = reconstruct(vae, family.edit(clip.source, settings.seed))
         # T has the light of the edit, so that its moving things count as much
         without = particle_share(target)
         particles = particle_share(result) - without, particle_share(full) - without
+        falls = fall_speed(result, target), fall_speed(full, target)
         compared = tuple(scene_without_particles(video) for video in compared)
         floor = float(perceptual_distance(lpips, scene_without_particles(full), compared[2]).mean())
     edit_scene, source_scene, target_scene = compared
@@ -163,6 +170,8 @@ def measure_fidelity(
         warp_target=warps[1],
         particles_edit=particles[0],
         particles_target=particles[1],
+        fall_edit=falls[0],
+        fall_target=falls[1],
     )
     return row, frames
 

@@ -18,6 +18,8 @@ Visible = Bool[Tensor, "r h w"]
 PARTICLE_CONTRAST = 0.06
 PARTICLE_WINDOW = 5
 SCENE_SIDE_PX = 48
+# Below this mean product of brightness there are no particles to follow.
+MIN_AGREEMENT = 2e-6
 
 
 def has_optical_flow() -> bool:
@@ -103,6 +105,41 @@ def scene_without_particles(video: Video) -> Video:
     """
     factor = max(1, min(video.shape[-2:]) // SCENE_SIDE_PX)
     return F.avg_pool3d(without_particles(video), (1, factor, factor))
+
+
+def fall_speed(video: Video, scene: Video) -> float | None:
+    """How far what passes quickly moves down in one raw frame, in pixels; None where nothing passes.
+
+    At least six raw frames are needed to see it move; None for shorter videos.
+
+    What is brighter than its own median in time is correlated with itself one raw frame later, and the same
+    correlation of `scene`, the video without particles, is taken off, because moving things and cameras
+    correlate too. The answer is the mean of the steps down that correlate at least half as well as the best;
+    where particles fall at several speeds, that is the speed of most of them.
+    """
+    if video.shape[2] <= PARTICLE_WINDOW:
+        return None
+    agreement = _agreement(video) - _agreement(scene)
+    height, width = agreement.shape
+    most, aside = max(2, height // 3), max(1, width // 16)
+    down = agreement.roll(most, 0)[: 2 * most + 1].roll(aside, 1)[:, : 2 * aside + 1].amax(dim=1)
+    best = float(down.max())
+    if best < MIN_AGREEMENT:
+        return None
+    weight = (down - best / 2).clamp_min(0)
+    steps = torch.arange(-most, most + 1, dtype=weight.dtype, device=weight.device)
+    return float((steps * weight).sum() / weight.sum())
+
+
+def _agreement(video: Video) -> Float[Tensor, "h w"]:
+    """Mean product of the particle plane with that of the next raw frame moved by each (down, right)."""
+    middle = video[:, :, PARTICLE_WINDOW // 2 : video.shape[2] - PARTICLE_WINDOW // 2]
+    bright = (middle.mean(dim=1) - without_particles(video).mean(dim=1) - PARTICLE_CONTRAST).clamp_min(0)[0]
+    height, width = bright.shape[-2:]
+    # Twice the size, so that nothing wraps around.
+    waves = torch.fft.rfft2(bright, s=(2 * height, 2 * width))
+    product = torch.fft.irfft2(waves[:-1].conj() * waves[1:], s=(2 * height, 2 * width))
+    return product.mean(dim=0) / (height * width)
 
 
 def particle_share(video: Video) -> float:

@@ -9,13 +9,36 @@ from typing import Literal
 from vivace.core.errors import ConfigError
 from vivace.data.edit_pairs import FAMILIES, IDENTITY, family_named
 from vivace.data.instructions_grammar import Split
+from vivace.data.training_pairs import REVERSE_FAMILIES
 from vivace.evaluation.drift import DriftRow
 from vivace.evaluation.fidelity import EditSettings, FidelityRow, StillRow
 from vivace.evaluation.instruction_accuracy import InstructionRow
+from vivace.evaluation.local_fidelity import LocalRow, local_or_reverse_named
 from vivace.evaluation.picture_scores import VideoScores
 
-Part = Literal["reconstruction", "fidelity", "still", "instructions", "drift"]
-PARTS: tuple[Part, ...] = ("reconstruction", "fidelity", "still", "instructions", "drift")
+Part = Literal["reconstruction", "fidelity", "local", "still", "instructions", "drift"]
+PARTS: tuple[Part, ...] = ("reconstruction", "fidelity", "local", "still", "instructions", "drift")
+# Every kind of local edit with several of its objects, colours and places, and every global edit taken back.
+LOCAL_UNDER_TEST = (
+    "add_red_balloon_right",
+    "add_green_balloon_left",
+    "add_blue_ball_left",
+    "add_red_ball_middle",
+    "add_yellow_star_top",
+    "add_red_heart_middle",
+    "remove_object",
+    "remove_ball",
+    "remove_balloon",
+    "remove_butterfly",
+    "recolor_object_green",
+    "recolor_ball_red",
+    "recolor_balloon_blue",
+    "recolor_box_yellow",
+    "blur_background",
+    "gray_background",
+    "dark_background",
+    *(family.name for family in REVERSE_FAMILIES),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +48,7 @@ class EvaluationConfig:
     Attributes:
         parts: Which tables are made.
         families: Names of families or pairs whose fidelity is measured.
+        local_families: Names of local and reverse families, for the part `local`.
         num_frames: Most raw frames of a clip, for reconstruction and fidelity.
         editing: Steps, commit and seed; the seed places particles too.
         still_families: Families whose flicker is measured, on the first clip.
@@ -36,6 +60,7 @@ class EvaluationConfig:
 
     parts: tuple[Part, ...] = PARTS
     families: tuple[str, ...] = tuple(family.name for family in FAMILIES if family is not IDENTITY)
+    local_families: tuple[str, ...] = LOCAL_UNDER_TEST
     width_px: int = 320
     height_px: int = 192
     num_frames: int = 17
@@ -57,6 +82,8 @@ class EvaluationConfig:
             raise ConfigError("EvaluationConfig: numbers of frames, clips and phrasings must be at least 1")
         for name in (*self.families, *self.still_families, *self.drift_families):
             family_named(name)
+        for name in self.local_families:
+            local_or_reverse_named(name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +106,7 @@ class EvaluationReport:
     seconds: float
     reconstruction: tuple[ReconstructionRow, ...] = ()
     fidelity: tuple[FidelityRow, ...] = ()
+    local: tuple[LocalRow, ...] = ()
     still: tuple[StillRow, ...] = ()
     instructions: tuple[InstructionRow, ...] = ()
     drift: tuple[DriftRow, ...] = ()
@@ -92,6 +120,13 @@ class EvaluationReport:
         """The fidelity rows of each family, in the order measured."""
         groups: dict[str, list[FidelityRow]] = {}
         for row in self.fidelity:
+            groups.setdefault(row.family, []).append(row)
+        return groups
+
+    def local_of_families(self) -> dict[str, list[LocalRow]]:
+        """The local rows of each family, in the order measured."""
+        groups: dict[str, list[LocalRow]] = {}
+        for row in self.local:
             groups.setdefault(row.family, []).append(row)
         return groups
 

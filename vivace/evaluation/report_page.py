@@ -12,6 +12,7 @@ def markdown_page(report: EvaluationReport) -> str:
     sections = (
         ("Video VAE", _reconstruction(report)),
         ("Edit families", _fidelity(report)),
+        ("Local and reverse edits", _local(report)),
         ("A scene that does not move", _still(report)),
         ("Instructions", _instructions(report)),
         ("Drift", _drift(report)),
@@ -58,12 +59,13 @@ def _reconstruction(report: EvaluationReport) -> str:
 def _fidelity(report: EvaluationReport) -> str:
     header = (
         "family", "clips", "LPIPS edit", "LPIPS source", "ratio", "worst clip", "perfect",
-        "warp error edit / T", "particles edit / T",
+        "warp error edit / T", "particles edit / T", "fall edit / T, px",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = []
     for name, found in report.fidelity_of_families().items():
         ratios = [row.ratio for row in found if row.ratio is not None]
         wanted, given = mean(row.particles_target for row in found), mean(row.particles_edit for row in found)
+        falls = mean(row.fall_target for row in found)
         rows.append(
             (
                 name,
@@ -75,13 +77,54 @@ def _fidelity(report: EvaluationReport) -> str:
                 _n(mean(row.floor_ratio for row in found), 2),
                 _n(mean(row.warp_ratio for row in found), 2),
                 "" if wanted is None else f"{_n(given, 4)} / {_n(wanted, 4)}",
+                "" if falls is None else f"{_n(mean(row.fall_edit for row in found), 1)} / {_n(falls, 1)}",
             )
         )
     if len(rows) > 1:
         warps = mean(row.warp_ratio for row in report.fidelity)
         rows.append(
-            ("mean", str(len(report.fidelity)), "", "", _n(report.mean_ratio, 2), "", "", _n(warps, 2), "")
+            (
+                "mean",
+                str(len(report.fidelity)),
+                "",
+                "",
+                _n(report.mean_ratio, 2),
+                "",
+                "",
+                _n(warps, 2),
+                "",
+                "",
+            )
         )
+    return _table(header, rows)
+
+
+def _local(report: EvaluationReport) -> str:
+    header = (
+        "family", "clips", "share edited", "LPIPS edit", "LPIPS source", "ratio", "worst clip",
+        "outside: edit", "outside: VAE", "more than the VAE",
+    )  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    for name, found in report.local_of_families().items():
+        ratios = [row.ratio for row in found if row.ratio is not None]
+        rows.append(
+            (
+                name,
+                str(len(found)),
+                _percent(mean(row.share for row in found)),
+                _n(mean(row.inside_edit for row in found)),
+                _n(mean(row.inside_source for row in found)),
+                _n(mean(ratios), 2),
+                _n(max(ratios, default=None), 2),
+                _n(mean(row.outside_edit for row in found)),
+                _n(mean(row.outside_vae for row in found)),
+                _n(mean(row.outside_excess for row in found)),
+            )
+        )
+    if len(rows) > 1:
+        ratio = mean(mean(row.ratio for row in found) for found in report.local_of_families().values())
+        excess = mean(row.outside_excess for row in report.local)
+        rows.append(("mean", str(len(report.local)), "", "", "", _n(ratio, 2), "", "", "", _n(excess)))
     return _table(header, rows)
 
 

@@ -61,9 +61,15 @@ class Lpips(nn.Module):
 
     def forward(self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, "n"]:
         """The distance of every pair of pictures."""
+        return torch.stack([layer.mean(dim=(1, 2)) for layer in self.maps(a, b)]).sum(dim=0)
+
+    def maps(
+        self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]
+    ) -> list[Float[Tensor, "n h2 w2"]]:
+        """The distance at each place of each layer; its means over places sum to that of the pictures."""
         # Both through the trunk at once: half the launches, and the pictures are small.
         x = torch.cat([a, b]).sub(self.shift).div(self.scale)
-        total = torch.zeros(a.shape[0], device=a.device)
+        layers: list[Tensor] = []
         for i, (conv, head) in enumerate(zip(self.trunk, self.heads)):
             if i in POOLED_LAYERS:
                 x = F.max_pool2d(x, kernel_size=3, stride=2)
@@ -71,5 +77,5 @@ class Lpips(nn.Module):
             unit = x.float() * torch.rsqrt(x.float().square().sum(dim=1, keepdim=True) + 1e-10)
             left, right = unit.chunk(2)
             weighted = (left - right).square() * head.float().view(-1, 1, 1)
-            total = total + weighted.sum(dim=1).mean(dim=(1, 2))
-        return total
+            layers.append(weighted.sum(dim=1))
+        return layers
