@@ -34,7 +34,8 @@ def batch(frames: int = 5) -> EditBatch:
     source = latent()
     target = -source
     text = torch.randn(6, 3, 6, generator=generator)
-    return EditBatch(source, target, target, text, torch.ones(6, 3, dtype=torch.bool))
+    weight = torch.ones(6, 1, frames, 3, 4)
+    return EditBatch(source, target, target, latent(), weight, text, torch.ones(6, 3, dtype=torch.bool))
 
 
 def loss(model: StreamingDit, seed: int, config: EditFlowConfig = CONFIG, frames: int = 5) -> torch.Tensor:

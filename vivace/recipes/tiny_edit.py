@@ -1,69 +1,67 @@
-"""Train the bundled editor `tiny-edit`: streaming flow matching on programmatic edits of real footage.
+"""Train the bundled editor `tiny-edit` in three stages: teacher, causal, student.
 
-python -m vivace.recipes.tiny_edit --clips CLIPS --vae VAE --prompts PROMPT_ENCODER --out RUN --minutes 20
+python -m vivace.recipes.tiny_edit teacher --clips CLIPS --vae VAE --prompts ENCODER --out RUN --minutes 20
+python -m vivace.recipes.tiny_edit causal --start-from RUN/weights --clips CLIPS --vae VAE --out RUN2
+python -m vivace.recipes.tiny_edit_student --start-from RUN2/weights --teacher RUN/weights ...
+
+The teacher sees a whole clip at once at one noise level; the causal editor sees the past only, at a noise
+level of its own for every latent frame; the student (`tiny_edit_student`) learns to need few steps.
 """
 
+import copy
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 import tyro
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vivace.core.config import write_config
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
-from vivace.data.edit_pairs import FAMILIES, PAIRS, EditFamily, FamilyPair, make_pair
-from vivace.data.instructions import sample_instruction
 from vivace.diffusion.sampler import SANA_STREAMING_4_STEPS
 from vivace.layers.attention import SoftmaxSpec
 from vivace.layers.gdn import GdnSpec
 from vivace.models.prompt_encoder import PromptEncoder
-from vivace.models.shards import export_weights, load_sharded
 from vivace.models.streaming_dit import DitSpec, StreamingDit, hybrid_mixers
 from vivace.models.video_vae import VideoVae
-from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss
+from vivace.recipes.edit_pool import EditPoolConfig, EditPools
+from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank
+from vivace.recipes.teacher_corpus import TeacherCorpus
+from vivace.recipes.tiny_prompt_encoder import student_vectors
+from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, normal_like
 from vivace.training.objective import Loss
 from vivace.training.trainer import Trainer, TrainerConfig
 
-Latent = Float[Tensor, "b c t h w"]
-
-WEIGHTS_PREFIX = "dit"
-SPEC_NAME = "dit.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EditPoolConfig:
-    """How paired latents are made; a pool of fresh pairs serves `steps_per_pool` train steps.
-
-    Attributes:
-        num_pairs: Clips in a pool; each `clips_per_family` of them get one edit.
-        pair_share: Share of clips that get a combination of two edits.
-        switch_share: Share of clips whose memory shows another edit, as after a change of the prompt.
-    """
-
-    num_pairs: int = 72
-    clips_per_family: int = 4
-    batch: int = 24
-    steps_per_pool: int = 12
-    num_raw_frames: int = 49
-    height_px: int = 192
-    width_px: int = 320
-    pair_share: float = 0.25
-    switch_share: float = 0.25
-    instructions_per_family: int = 160
+Stage = Literal["teacher", "causal"]
+NUM_LATENT_FRAMES = 13
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TinyEditRun:
-    """Everything that decides a run."""
+    """Everything that decides a run.
 
+    Attributes:
+        sentence_weight: Factor of the loss that keeps the prompt encoder near its own teacher.
+        sentence_batch: Sentences of that loss a train step.
+        anchor_weight: Factor of the loss that keeps token features near those the encoder started with.
+        naming_weight: Factor of the loss that names the family of a sentence.
+        naming_batch: Sentences of that loss a train step.
+        instructions_per_family: Sentences drawn once for every family.
+    """
+
+    stage: str
     spec: DitSpec
     pool: EditPoolConfig
     flow: EditFlowConfig
     trainer: TrainerConfig
+    sentence_weight: float = 0.2
+    sentence_batch: int = 64
+    anchor_weight: float = 0.05
+    naming_weight: float = 0.1
+    naming_batch: int = 96
+    instructions_per_family: int = 500
     seed: int = 0
 
 
@@ -84,169 +82,181 @@ def tiny_edit_spec(latent_channels: int, text_dim: int) -> DitSpec:
     )
 
 
-def tiny_edit_run(spec: DitSpec, minutes: float, num_train_steps: int) -> TinyEditRun:
-    """The run that made the bundled weights, sized for one H200."""
-    return TinyEditRun(
-        spec=spec,
-        pool=EditPoolConfig(),
-        flow=EditFlowConfig(served_sigmas=SANA_STREAMING_4_STEPS),
-        trainer=TrainerConfig(
-            num_train_steps=num_train_steps,
-            learning_rate=8e-4,
-            betas=(0.9, 0.98),
-            weight_decay=0.01,
-            warmup_steps=400,
-            final_learning_rate_fraction=0.02,
-            grad_clip_norm=1.0,
-            ema_decay=0.998,
-            autocast="bf16",
-            log_every=50,
-            save_every_minutes=5.0,
-            budget_minutes=minutes,
-        ),
+def tiny_edit_run(stage: Stage, spec: DitSpec, minutes: float, num_train_steps: int) -> TinyEditRun:
+    """The runs that made the bundled weights, sized for one H200."""
+    trainer = TrainerConfig(
+        num_train_steps=num_train_steps,
+        learning_rate=8e-4,
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+        warmup_steps=300,
+        final_learning_rate_fraction=0.02,
+        grad_clip_norm=1.0,
+        ema_decay=0.998,
+        autocast="bf16",
+        log_every=50,
+        save_every_minutes=5.0,
+        budget_minutes=minutes,
     )
+    causal = EditFlowConfig(served_sigmas=SANA_STREAMING_4_STEPS)
+    whole = EditFlowConfig(
+        served_sigmas=SANA_STREAMING_4_STEPS,
+        served_share=0.0,
+        memory_noise=0.0,
+        first_chunk_frames=NUM_LATENT_FRAMES,
+    )
+    flow = whole if stage == "teacher" else causal
+    return TinyEditRun(stage=stage, spec=spec, pool=EditPoolConfig(), flow=flow, trainer=trainer)
 
 
-@dataclass(frozen=True, slots=True)
-class InstructionBank:
-    """Encoded training instructions of every family, so that no text is encoded while training."""
-
-    features: Float[Tensor, "n m dim"]
-    mask: Bool[Tensor, "n m"]
-    rows: dict[str, range] = field(hash=False)
-
-    @classmethod
-    def build(
-        cls, encoder: PromptEncoder, per_family: int, seed: int, device: torch.device
-    ) -> "InstructionBank":
-        """Sample and encode `per_family` instructions of every family and pair."""
-        rng = random.Random(seed)
-        prompts: list[str] = []
-        rows: dict[str, range] = {}
-        for family in (*FAMILIES, *PAIRS):
-            rows[family.name] = range(len(prompts), len(prompts) + per_family)
-            prompts += [sample_instruction(family, rng, "train") for _ in range(per_family)]
-        encoded = encoder.encode(prompts)
-        return cls(encoded.tokens.float().to(device), encoded.mask.to(device), rows)
-
-
-@dataclass(frozen=True, slots=True)
-class LatentPool:
-    """Paired latents with the family of each clip."""
-
-    source: Latent
-    target: Latent
-    other: Latent
-    families: tuple[EditFamily | FamilyPair, ...]
-
-
-class EditPairObjective:
+class EditObjective:
     """Draws batches as a pure function of the train step and returns the flow loss."""
 
-    def __init__(self, run: TinyEditRun, clips: ClipStore, vae: VideoVae, bank: InstructionBank) -> None:
+    def __init__(
+        self,
+        run: TinyEditRun,
+        pools: EditPools,
+        bank: InstructionBank,
+        anchor: PromptEncoder | None = None,
+        corpus: TeacherCorpus | None = None,
+    ) -> None:
+        """`corpus` holds sentences with the vectors of the prompt encoder's own teacher.
+
+        `anchor` is the prompt encoder that the run starts with; None where it does not learn.
+        """
         self.run = run
-        self.clips = clips
-        self.vae = vae
+        self.pools = pools
         self.bank = bank
-        self._pool: tuple[int, LatentPool] | None = None
+        self.anchor = anchor
+        self.corpus = corpus
 
     def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
         """The loss of one micro-batch."""
-        assert isinstance(model, StreamingDit)
+        assert isinstance(model, InstructedEditor)
         seed = mix_seed(self.run.seed, 1, train_step, micro_batch)
-        generator = torch.Generator(self.clips.device).manual_seed(seed)
-        batch = self._batch(train_step, random.Random(seed))
-        total, parts = edit_flow_loss(model, batch, self.run.flow, generator)
+        generator = torch.Generator(self.pools.clips.device).manual_seed(seed)
+        rng = random.Random(seed)
+        batch = self._batch(model, train_step, rng, generator)
+        total, parts = edit_flow_loss(model.dit, batch, self.run.flow, generator)
+        if self.anchor is not None:
+            words, word_parts = self._words_loss(model, self.anchor, rng)
+            total, parts = total + words, {**parts, **word_parts}
         return Loss(total=total, parts=parts, num_samples=batch.source.shape[0])
 
-    def pool(self, index: int) -> LatentPool:
-        """The pool with this index; the newest one is kept."""
-        if self._pool is None or self._pool[0] != index:
-            self._pool = index, self._make_pool(mix_seed(self.run.seed, 0, index))
-        return self._pool[1]
+    def _words_loss(
+        self, model: InstructedEditor, anchor: PromptEncoder, rng: random.Random
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        run = self.run
+        families = [self.pools.draw_family(rng) for _ in range(run.naming_batch)]
+        ids, mask = model.prompts.pad_ids([self.bank.draw(family, rng) for family in families])
+        tokens = model.prompts(ids, mask)
+        with torch.no_grad():
+            before = anchor(ids, mask)
+        moved = (tokens.float() - before.float()).square().mean()
+        naming = model.naming_loss(tokens, mask, families)
+        total = run.naming_weight * naming + run.anchor_weight * moved
+        parts = {"naming": naming.detach(), "moved": moved.detach()}
+        if self.corpus is not None:
+            sentence = sentence_loss(model.prompts, self.corpus, run.sentence_batch, rng)
+            total, parts["sentence"] = total + run.sentence_weight * sentence, sentence.detach()
+        return total, parts
 
-    def _batch(self, train_step: int, rng: random.Random) -> EditBatch:
+    def _batch(
+        self, model: InstructedEditor, train_step: int, rng: random.Random, generator: torch.Generator
+    ) -> EditBatch:
         config = self.run.pool
-        pool = self.pool(train_step // config.steps_per_pool)
+        pool = self.pools.pool(train_step // config.steps_per_pool)
         chosen = rng.sample(range(config.num_pairs), config.batch)
-        rows = [rng.choice(self.bank.rows[pool.families[i].name]) for i in chosen]
-        index, row = torch.tensor(chosen), torch.tensor(rows)
         device = pool.source.device
+        index = torch.tensor(chosen, device=device)
+        text, mask = model.encode(
+            *model.prompts.pad_ids([self.bank.draw(pool.families[i], rng) for i in chosen])
+        )
         is_switched = torch.tensor([rng.random() < config.switch_share for _ in chosen], device=device)
-        target, other = pool.target[index.to(device)], pool.other[index.to(device)]
+        target = pool.target[index]
+        noise = normal_like(target, generator)
+        noise[:, : pool.falling.shape[1]] = pool.falling[index]
         return EditBatch(
-            source=pool.source[index.to(device)],
+            source=pool.source[index],
             target=target,
-            memory=torch.where(is_switched[:, None, None, None, None], other, target),
-            text=self.bank.features[row.to(device)],
-            text_mask=self.bank.mask[row.to(device)],
+            memory=torch.where(is_switched[:, None, None, None, None], pool.other[index], target),
+            noise=noise,
+            weight=pool.weight[index],
+            text=text,
+            text_mask=mask,
         )
 
-    @torch.no_grad()
-    def _make_pool(self, seed: int) -> LatentPool:
-        config = self.run.pool
-        rng = random.Random(seed)
-        video = self.clips.sample(
-            seed, config.num_pairs, config.num_raw_frames, config.height_px, config.width_px
-        )
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        families: list[EditFamily | FamilyPair] = []
-        for start in range(0, config.num_pairs, config.clips_per_family):
-            source = video[start : start + config.clips_per_family]
-            family, other = self._draw_family(rng), self._draw_family(rng)
-            first_frame = rng.randrange(10_000)
-            edits = [make_pair(source, each, rng.getrandbits(30), first_frame) for each in (family, other)]
-            encoded = self._encode(torch.cat([source, *edits])).chunk(3)
-            parts.append((encoded[0], encoded[1], encoded[2]))
-            families += [family] * source.shape[0]
-        source, target, other_target = (torch.cat(column) for column in zip(*parts))
-        return LatentPool(source, target, other_target, tuple(families))
 
-    def _draw_family(self, rng: random.Random) -> EditFamily | FamilyPair:
-        return rng.choice(PAIRS) if rng.random() < self.run.pool.pair_share else rng.choice(FAMILIES)
-
-    def _encode(self, video: Float[Tensor, "b c r h w"]) -> Latent:
-        # fp32 weights under autocast would be cast anew for every call: the frozen VAE is bf16 itself
-        dtype = next(self.vae.parameters()).dtype
-        with torch.autocast(video.device.type, enabled=False):
-            latent, _ = self.vae.encode((video * 2 - 1).to(dtype), None)
-        return latent.float()
+def sentence_loss(
+    encoder: PromptEncoder, corpus: TeacherCorpus, num_sentences: int, rng: random.Random
+) -> Tensor:
+    """Distance in [0, 2] of the encoder's sentence vectors from its own teacher's."""
+    rows = rng.sample(range(len(corpus.sentences)), num_sentences)
+    target = corpus.vectors(torch.tensor(rows), encoder.position.device)
+    summary, average = student_vectors(encoder, [corpus.sentences[row] for row in rows])
+    return (2 - (summary * target).sum(-1).mean() - (average * target).sum(-1).mean()) / 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
-    """Train the bundled editor."""
+    """Train a stage of the bundled editor.
 
+    Attributes:
+        clips: Folder of training clips (`python -m vivace.recipes.tiny_footage`).
+        vae: Folder of the video VAE.
+        out: Folder of this run; run the command again to resume.
+        prompts: Folder of the prompt encoder to start from; not with `start_from`.
+        start_from: Folder of an earlier stage's weights.
+        train_prompts: Let the prompt encoder learn too.
+        corpus: Folder of the prompt encoder's teacher corpus; keeps the encoder near its teacher.
+    """
+
+    stage: Annotated[Stage, tyro.conf.Positional]
     clips: Path
     vae: Path
-    prompts: Path
     out: Path
+    prompts: Path | None = None
+    start_from: Path | None = None
+    train_prompts: bool = False
+    corpus: Path | None = None
     minutes: float = 20.0
     num_train_steps: int = 20_000
+    batch: int = EditPoolConfig().batch
     device: str = "cuda"
-    start_from: Path | None = None
+
+
+def load_editor(arguments: Arguments, latent_channels: int) -> InstructedEditor:
+    """The editor to start from, in fp32; a new DiT where only the prompt encoder is given."""
+    if arguments.start_from is not None:
+        return InstructedEditor.load(arguments.start_from)
+    if arguments.prompts is None:
+        raise SystemExit("name --start-from (an earlier stage's weights) or --prompts (a prompt encoder)")
+    encoder = PromptEncoder.load(arguments.prompts).float()
+    return InstructedEditor(StreamingDit(tiny_edit_spec(latent_channels, encoder.spec.dim)), encoder)
 
 
 def main(arguments: Arguments) -> None:
-    """Train, then export the averaged weights in bf16 to `out/weights`."""
+    """Train, then export the averaged weights to `out/weights`."""
     device = torch.device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
-    encoder = PromptEncoder.load(arguments.prompts)
-    spec = tiny_edit_spec(vae.spec.latent_channels, encoder.spec.dim)
-    run = tiny_edit_run(spec, arguments.minutes, arguments.num_train_steps)
-    torch.manual_seed(run.seed)
-    model = StreamingDit(spec)
-    if arguments.start_from is not None:
-        model.load_state_dict(load_sharded(arguments.start_from, WEIGHTS_PREFIX))
+    torch.manual_seed(0)
+    model = load_editor(arguments, vae.spec.latent_channels)
+    run = tiny_edit_run(arguments.stage, model.dit.spec, arguments.minutes, arguments.num_train_steps)
+    run = replace(run, pool=replace(run.pool, batch=arguments.batch))
     clips = ClipStore.load(arguments.clips, device)
-    bank = InstructionBank.build(encoder, run.pool.instructions_per_family, run.seed, device)
-    objective = EditPairObjective(run, clips, vae, bank)
+    bank = InstructionBank.build(model.prompts, run.instructions_per_family, run.seed)
+    corpus = None if arguments.corpus is None else TeacherCorpus.load(arguments.corpus)
+    anchor = None
+    if arguments.train_prompts:
+        anchor = copy.deepcopy(model.prompts).to(device).requires_grad_(False)
+    else:
+        model.prompts.requires_grad_(False)
+        model.family_head.requires_grad_(False)
+    objective = EditObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, anchor, corpus)
     trainer = Trainer(run.trainer, model, objective, arguments.out, run, device)
     print(trainer.fit())
-    weights = arguments.out / "weights"
-    export_weights(trainer.inference_weights(), weights / WEIGHTS_PREFIX, "bf16")
-    write_config(spec, weights / SPEC_NAME)
+    model.export(trainer.inference_weights(), arguments.out / "weights")
 
 
 if __name__ == "__main__":

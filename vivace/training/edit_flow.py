@@ -20,8 +20,19 @@ class EditBatch(NamedTuple):
     source: Latent
     target: Latent
     memory: Latent  # what the model is taken to have produced before the chunk under training
+    noise: Latent
+    weight: Float[Tensor, "b 1 t h w"]  # how much the error of a place counts; 1 is ordinary
     text: Float[Tensor, "b m c"]
     text_mask: Bool[Tensor, "b m"]
+
+
+class FlowStep(NamedTuple):
+    """One training forward of a clip: what went in, which frames are under training, what came out."""
+
+    noisy: Latent
+    sigma: Float[Tensor, "b t"]
+    is_noisy: Bool[Tensor, "b t"]
+    velocity: Latent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,11 +79,19 @@ def edit_flow_loss(
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Mean squared velocity error over the noisy frames, and the error at high and at low noise.
 
-    The whole clip goes through the model at once, chunk-causally: a chunk reads what earlier frames wrote,
-    noisy or clean, exactly as the streaming forward does.
-
     Source: flow matching (Lipman et al. 2022); independent noise levels per frame as in Diffusion Forcing
     (Chen et al. 2024), with a clean prefix because serving commits clean chunks.
+    """
+    return flow_error(edit_flow_step(model, batch, config, generator), batch)
+
+
+def edit_flow_step(
+    model: StreamingDit, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
+) -> FlowStep:
+    """Predict the velocity of every noisy frame of a clip cut at a random chunk.
+
+    The whole clip goes through the model at once, chunk-causally: a chunk reads what earlier frames wrote,
+    noisy or clean, exactly as the streaming forward does.
     """
     b, _, frames, _, _ = batch.target.shape
     chunks = config.chunks(frames)
@@ -84,22 +103,27 @@ def edit_flow_loss(
     is_noisy = chunk_of_frame[None] >= first_noisy
     sigma = torch.where(is_noisy, sigma_of_chunk[:, chunk_of_frame], 0.0)
 
-    noise = _normal(batch.target, generator)
-    noisy = add_noise(batch.target, noise, sigma)
+    noisy = add_noise(batch.target, batch.noise, sigma)
     hidden_level = config.memory_noise * torch.rand(b, 1, generator=generator, device=generator.device)
-    memory = add_noise(batch.memory, _normal(batch.target, generator), hidden_level)
+    memory = add_noise(batch.memory, normal_like(batch.target, generator), hidden_level)
     x = torch.where(is_noisy[:, None, :, None, None], noisy, memory)
 
     text = model.embed_text(batch.text, batch.text_mask)
     velocity, _ = model(torch.cat([x, batch.source], dim=1), sigma, text, write=False, chunks=chunks)
-    error = (velocity.float() - velocity_target(batch.target, noise)).square().mean(dim=(1, 3, 4))
-    weight = is_noisy.float()
-    is_high = weight * (sigma > 0.9)
+    return FlowStep(x, sigma, is_noisy, velocity.float())
+
+
+def flow_error(step: FlowStep, batch: EditBatch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+    """Weighted mean squared velocity error over the noisy frames; parts are at high and at low noise."""
+    squared = (step.velocity - velocity_target(batch.target, batch.noise)).square()
+    error = (squared * batch.weight).mean(dim=(1, 3, 4))
+    counted = step.is_noisy.float()
+    is_high = counted * (step.sigma > 0.9)
     parts = {
         "high": (error * is_high).sum() / is_high.sum().clamp(min=1),
-        "low": (error * (weight - is_high)).sum() / (weight - is_high).sum().clamp(min=1),
+        "low": (error * (counted - is_high)).sum() / (counted - is_high).sum().clamp(min=1),
     }
-    return (error * weight).sum() / weight.sum(), parts
+    return (error * counted).sum() / counted.sum(), parts
 
 
 def _draw_sigmas(
@@ -112,5 +136,6 @@ def _draw_sigmas(
     return torch.where(is_served, visited, spread)
 
 
-def _normal(like: Latent, generator: torch.Generator) -> Latent:
+def normal_like(like: Latent, generator: torch.Generator) -> Latent:
+    """Standard normal noise of a latent's shape, fp32."""
     return torch.randn(like.shape, generator=generator, device=generator.device, dtype=torch.float32)

@@ -1,0 +1,156 @@
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vivace.catalog.model_folder import BUNDLED
+from vivace.core.falling_noise import WEATHER
+from vivace.data.clips import ClipStore
+from vivace.data.edit_pairs import SNOW, make_pair
+from vivace.data.training_pairs import ALL
+from vivace.diffusion.noise import stream_noise
+from vivace.models.perceptual import Lpips
+from vivace.models.prompt_encoder import PromptEncoder
+from vivace.models.streaming_dit import StreamingDit
+from vivace.models.video_vae import VideoVae
+from vivace.recipes.edit_pool import EditPoolConfig, EditPools
+from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank
+from vivace.recipes.tiny_edit import EditObjective, tiny_edit_run, tiny_edit_spec
+from vivace.recipes.tiny_edit_student import StudentObjective, stream_clip, student_run
+from vivace.training.trainer import Trainer
+
+POOL = EditPoolConfig(
+    num_pairs=4,
+    clips_per_family=1,
+    batch=2,
+    steps_per_pool=3,
+    num_raw_frames=9,
+    height_px=64,
+    width_px=96,
+    pair_share=0.2,
+    local_share=0.4,
+)
+
+
+@pytest.fixture(scope="module")
+def vae() -> VideoVae:
+    return VideoVae.load(BUNDLED / "video_vae").requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def clips() -> ClipStore:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (30, 12, 16, 3), dtype=np.uint8)
+    return ClipStore([("noise", "clip", coarse.repeat(8, 1).repeat(8, 2))])
+
+
+def editor() -> InstructedEditor:
+    prompts = PromptEncoder.load(BUNDLED / "prompt_encoder").float()
+    spec = replace(tiny_edit_spec(48, prompts.spec.dim), dim=32, num_heads=2)
+    torch.manual_seed(0)
+    return InstructedEditor(StreamingDit(spec), prompts)
+
+
+@pytest.fixture(scope="module")
+def bank() -> InstructionBank:
+    return InstructionBank.build(editor().prompts, 4, 0)
+
+
+def short(run, steps: int = 2):
+    return replace(run, trainer=replace(run.trainer, num_train_steps=steps, budget_minutes=None), pool=POOL)
+
+
+def test_a_pool_is_a_function_of_seed_and_index(vae, clips):
+    first, second = (EditPools(POOL, clips, vae, 3) for _ in range(2))
+    a, b, c = first.pool(0), second.pool(0), first.pool(1)
+    assert torch.equal(a.target, b.target)
+    assert torch.equal(a.falling, b.falling)
+    assert a.families == b.families
+    assert not torch.equal(a.source, c.source)
+    assert a.weight.shape == (4, 1, 3, 4, 6)
+    assert a.weight.min() == 1
+
+
+def test_flakes_lie_where_the_noise_of_the_same_seed_says():
+    """What makes snow learnable: target particles are a function of the noise the model gets."""
+    video = torch.zeros(1, 3, 9, 192, 320)
+    snow = make_pair(video, SNOW, seed=5) - SNOW.edit.base(video)
+    noise = stream_noise(5, 0, 3, 48, (12, 20), WEATHER)[0]
+    present = torch.special.ndtr(noise[0, 2]) < 0.62
+    cells = snow[0, 0, 8].view(12, 16, 20, 16).amax((1, 3)) > 0.05
+    near = torch.special.ndtr(noise[4, 2]) < 0.16
+    assert torch.equal(cells, present | near)
+
+
+@pytest.mark.parametrize("stage", ["teacher", "causal"])
+def test_a_stage_trains_exports_and_is_read_back(stage, vae, clips, bank, tmp_path: Path):
+    model = editor()
+    run = tiny_edit_run(stage, model.dit.spec, 1.0, 2)
+    run = short(replace(run, flow=replace(run.flow, first_chunk_frames=3 if stage == "teacher" else 1)))
+    objective = EditObjective(run, EditPools(POOL, clips, vae, 0), bank, copy.deepcopy(model.prompts))
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    trainer = Trainer(run.trainer, model, objective, tmp_path / "run", run, "cpu")
+    assert trainer.fit().is_finished
+    for part in ("dit.final.weight", "prompts.position", "family_head.weight"):
+        assert not torch.equal(before[part], model.state_dict()[part]), part
+    model.export(trainer.inference_weights(), tmp_path / "weights")
+    again = InstructedEditor.load(tmp_path / "weights")
+    assert again.dit.spec == model.dit.spec
+    assert torch.equal(again.prompts.position, trainer.inference_weights()["prompts.position"].half().float())
+
+
+def test_the_student_learns_from_teacher_pictures_and_its_own_memory(vae, clips, bank, tmp_path: Path):
+    model, teacher = editor(), editor()
+    run = short(student_run(1.0, 2))
+    run = replace(run, teacher_steps=2, num_decoded=1, perceptual_frames=2)
+    lpips = Lpips()
+    objective = StudentObjective(run, EditPools(POOL, clips, vae, 0), bank, teacher, lpips)
+    model.prompts.requires_grad_(False)
+    result = Trainer(run.trainer, model, objective, tmp_path / "run", run, "cpu").fit()
+    assert result.is_finished
+    assert {"high", "low", "lpips", "pixel", "motion"} <= set(result.final_parts)
+
+
+def test_streaming_a_clip_is_what_the_pipeline_does(vae, clips, bank):
+    """The rollout of the recipe and the served sampler are the same function."""
+    from vivace.catalog.sampling import editing_sigmas
+    from vivace.core.grid import ChunkPlan
+    from vivace.pipelines.edit import EditPipeline
+    from vivace.pipelines.stream import StreamSettings
+
+    model = editor()
+    torch.nn.init.normal_(model.dit.final.weight, std=0.02)
+    words = "make it a snowy night"
+    frames = (clips.sample(0, 1, 9, 64, 96)[0].permute(1, 2, 3, 0) * 255).round().to(torch.uint8)
+    pipeline = EditPipeline(
+        vae,
+        model.dit,
+        model.prompts,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        falling_noise=WEATHER,
+    )
+    settings = StreamSettings(
+        height_px=64,
+        width_px=96,
+        seed=4,
+        sigmas=editing_sigmas(2),
+        commit="clean_pass",
+        plan=ChunkPlan.live(1),
+    )
+    stream = pipeline.open(words, settings)
+    served = torch.cat([pipeline.step(stream, frames), pipeline.step(stream, None)])
+    video = frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    source, _ = vae.encode(video, None)
+    noise = stream_noise(4, 0, 3, 48, (4, 6), WEATHER)
+    latent = stream_clip(model, noise, source, [model.prompts.tokenize(words)], editing_sigmas(2))
+    decoded = ((vae.decode(latent, None)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    difference = (decoded[0].permute(1, 2, 3, 0).int() - served.int()).abs()
+    assert difference.max() <= 1
+
+
+def test_every_family_has_sentences(bank):
+    assert set(bank.sentences) == {family.name for family in ALL}

@@ -1,0 +1,141 @@
+"""Paired latents for the bundled editor: clips are drawn, edited and encoded on the training device.
+
+Owns which pairs a train step sees and the noise that belongs to them; losses live in `training`.
+"""
+
+import random
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from vivace.core.falling_noise import WEATHER
+from vivace.core.seeds import mix_seed
+from vivace.data.clips import ClipStore
+from vivace.data.edit_pairs import FAMILIES, PAIRS, EditFamily, make_pair
+from vivace.data.local_families import LOCAL_GROUPS
+from vivace.data.training_pairs import REVERSE_FAMILIES, TrainingFamily, make_training_pair
+from vivace.diffusion.noise import falling_noise
+from vivace.models.video_vae import VideoVae
+
+Latent = Float[Tensor, "b c t h w"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EditPoolConfig:
+    """How paired latents are made; a pool of fresh pairs serves `steps_per_pool` train steps.
+
+    Attributes:
+        num_pairs: Clips in a pool; each `clips_per_family` of them get one edit.
+        pair_share: Share of edits that are a combination of two.
+        local_share: Share of edits that change one object.
+        reverse_share: Share of edits that take another edit back.
+        particle_weight: How much more often a family with falling particles is drawn than another one.
+        region_weight: Factor, beyond 1, of the loss where a local edit happens.
+        switch_share: Share of clips whose memory shows another edit, as after a change of the prompt.
+    """
+
+    num_pairs: int = 72
+    clips_per_family: int = 4
+    batch: int = 24
+    steps_per_pool: int = 12
+    num_raw_frames: int = 49
+    height_px: int = 192
+    width_px: int = 320
+    pair_share: float = 0.17
+    local_share: float = 0.24
+    reverse_share: float = 0.07
+    particle_weight: float = 2.5
+    region_weight: float = 4.0
+    switch_share: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class LatentPool:
+    """Paired latents, the falling noise that belongs to them, loss weights and the family of each clip."""
+
+    source: Latent
+    target: Latent
+    other: Latent
+    falling: Latent
+    weight: Float[Tensor, "b 1 t h w"]
+    families: tuple[TrainingFamily, ...]
+
+
+class EditPools:
+    """Makes pools as a pure function of (seed, index) and keeps the newest."""
+
+    def __init__(self, config: EditPoolConfig, clips: ClipStore, vae: VideoVae, seed: int) -> None:
+        self.config = config
+        self.clips = clips
+        self.vae = vae
+        self.seed = seed
+        self._newest: tuple[int, LatentPool] | None = None
+
+    def pool(self, index: int) -> LatentPool:
+        """The pool with this index."""
+        if self._newest is None or self._newest[0] != index:
+            self._newest = index, self._make(mix_seed(self.seed, 0, index))
+        return self._newest[1]
+
+    def draw_family(self, rng: random.Random) -> TrainingFamily:
+        """A family with the shares of the config."""
+        config = self.config
+        kind = rng.random()
+        for share, families in (
+            (config.pair_share, PAIRS),
+            (config.local_share, rng.choice(LOCAL_GROUPS)),
+            (config.reverse_share, REVERSE_FAMILIES),
+        ):
+            if kind < share:
+                return rng.choice(families)
+            kind -= share
+        return self._draw_global(rng)
+
+    def _draw_global(self, rng: random.Random) -> EditFamily:
+        weights = [1.0 if f.edit.particles is None else self.config.particle_weight for f in FAMILIES]
+        return rng.choices(FAMILIES, weights)[0]
+
+    @torch.no_grad()
+    def _make(self, seed: int) -> LatentPool:
+        config = self.config
+        rng = random.Random(seed)
+        video = self.clips.sample(
+            seed, config.num_pairs, config.num_raw_frames, config.height_px, config.width_px
+        )
+        parts: list[tuple[Tensor, ...]] = []
+        families: list[TrainingFamily] = []
+        for clips in video.split(config.clips_per_family):
+            family, other = self.draw_family(rng), self._draw_global(rng)
+            place = rng.getrandbits(30)
+            pair = make_training_pair(clips, family, place)
+            videos = pair.source, pair.target, make_pair(pair.source, other, place)
+            source, target, other_target = self._encode(torch.cat(videos)).chunk(3)
+            size = source.shape[3], source.shape[4]
+            falling = falling_noise(place, 0, source.shape[2], size, WEATHER).to(source)
+            weight = self._loss_weight(pair.mask, source)
+            parts.append((source, target, other_target, falling.expand(len(clips), -1, -1, -1, -1), weight))
+            families += [family] * len(clips)
+        return LatentPool(*(torch.cat(column) for column in zip(*parts)), families=tuple(families))
+
+    def _loss_weight(self, mask: Tensor | None, latent: Latent) -> Float[Tensor, "b 1 t h w"]:
+        b, _, t, h, w = latent.shape
+        if mask is None:
+            return torch.ones(b, 1, t, h, w, device=latent.device)
+        plane = mask.float().expand(b, *mask.shape[1:])
+        if plane.mean() > 0.5:  # the region is the picture: nothing stands out
+            return torch.ones(b, 1, t, h, w, device=latent.device)
+        first, rest = plane[:, :, :1], plane[:, :, 1:]
+        grouped = rearrange(rest, "b 1 (t g) h w -> b 1 t g h w", g=rest.shape[2] // (t - 1)).amax(3)
+        pooled = F.adaptive_max_pool3d(torch.cat([first, grouped], dim=2), (t, h, w))
+        return 1 + self.config.region_weight * pooled
+
+    def _encode(self, video: Float[Tensor, "b c r h w"]) -> Latent:
+        # fp32 weights under autocast would be cast anew for every call: the frozen VAE is bf16 itself
+        dtype = next(self.vae.parameters()).dtype
+        with torch.autocast(video.device.type, enabled=False):
+            latent, _ = self.vae.encode((video * 2 - 1).to(dtype), None)
+        return latent.float()

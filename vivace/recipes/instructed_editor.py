@@ -1,0 +1,114 @@
+"""The editor and its prompt encoder as one trained module, and the sentences that a train step may say."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vivace.core.config import read_config, write_config
+from vivace.data.instructions import sample_instruction
+from vivace.data.more_phrasings import sample_phrasing
+from vivace.data.training_pairs import ALL, TrainingFamily
+from vivace.models.prompt_encoder import PromptEncoder
+from vivace.models.shards import export_weights, load_sharded
+from vivace.models.streaming_dit import DitSpec, StreamingDit
+from vivace.recipes.tiny_prompt_encoder import corrupt
+
+WEIGHTS_PREFIX = "dit"
+SPEC_NAME = "dit.json"
+ENCODER_FOLDER = "prompt_encoder"
+FAMILY_NUMBERS = {family.name: number for number, family in enumerate(ALL)}
+
+
+class InstructedEditor(nn.Module):
+    """A streaming DiT, the prompt encoder it listens to, and a head that is only there while training.
+
+    The head names the family that a sentence asks for, so that sentences of one family come to lie together.
+    """
+
+    def __init__(self, dit: StreamingDit, prompts: PromptEncoder) -> None:
+        super().__init__()
+        self.dit = dit
+        self.prompts = prompts
+        self.family_head = nn.Linear(2 * prompts.spec.dim, len(ALL))
+
+    def naming_loss(
+        self,
+        tokens: Float[Tensor, "b m dim"],
+        mask: Bool[Tensor, "b m"],
+        families: Sequence[TrainingFamily],
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy of the family that each sentence asks for, from its token features."""
+        mean = tokens.sum(1) / mask.sum(1, keepdim=True)
+        named = self.family_head(torch.cat([tokens[:, 0], mean], dim=-1))
+        wanted = torch.tensor([FAMILY_NUMBERS[each.name] for each in families], device=named.device)
+        return F.cross_entropy(named.float(), wanted, label_smoothing=0.05)
+
+    def encode(
+        self, ids: Int64[Tensor, "b m"], mask: Bool[Tensor, "b m"]
+    ) -> tuple[Float[Tensor, "b n dim"], Bool[Tensor, "b n"]]:
+        """Features padded with zeros to the encoder's fixed length, as at inference, with gradients."""
+        missing = self.prompts.spec.num_tokens - ids.shape[1]
+        return F.pad(self.prompts(ids, mask), (0, 0, 0, missing)), F.pad(mask, (0, missing))
+
+    def export(self, weights: dict[str, Tensor], folder: Path) -> None:
+        """Write `dit` (bf16), its spec and the prompt encoder (fp16) to a folder; `load` reads it."""
+        parts = {name: _under(name, weights) for name in ("dit", "prompts")}
+        export_weights(parts["dit"], folder / WEIGHTS_PREFIX, "bf16")
+        write_config(self.dit.spec, folder / SPEC_NAME)
+        before = {name: value.detach().clone() for name, value in self.prompts.state_dict().items()}
+        self.prompts.load_state_dict(parts["prompts"])
+        self.prompts.save(folder / ENCODER_FOLDER)
+        self.prompts.load_state_dict(before)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What `export` wrote, in fp32 on the CPU.
+
+        Raises:
+            ConfigError, WeightsError: If a part is missing or does not fit.
+        """
+        dit = StreamingDit(read_config(DitSpec, folder / SPEC_NAME))
+        dit.load_state_dict(load_sharded(folder, WEIGHTS_PREFIX))
+        return cls(dit, PromptEncoder.load(folder / ENCODER_FOLDER).float())
+
+
+def _under(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{part}."): x for name, x in weights.items() if name.startswith(f"{part}.")}
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionBank:
+    """Word-piece ids of training instructions of every family, as people type them."""
+
+    sentences: dict[str, tuple[tuple[int, ...], ...]] = field(hash=False)
+
+    @classmethod
+    def build(cls, encoder: PromptEncoder, per_family: int, seed: int) -> Self:
+        """Draw `per_family` instructions of every family: half in training wordings, half in further ones.
+
+        A quarter is corrupted by typos, lost small words or politeness.
+        """
+        rng = random.Random(seed)
+        sentences: dict[str, tuple[tuple[int, ...], ...]] = {}
+        for family in ALL:
+            drawn = [_draw(family, rng) for _ in range(per_family)]
+            dressed = [corrupt(each, rng) if rng.random() < 0.25 else each for each in drawn]
+            sentences[family.name] = tuple(tuple(encoder.tokenize(each)) for each in dressed)
+        return cls(sentences)
+
+    def draw(self, family: TrainingFamily, rng: random.Random) -> list[int]:
+        """The ids of one sentence that asks for a family."""
+        return list(rng.choice(self.sentences[family.name]))
+
+
+def _draw(family: TrainingFamily, rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        return sample_instruction(family, rng, "train")
+    return sample_phrasing(family, rng)

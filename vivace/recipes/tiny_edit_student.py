@@ -1,0 +1,295 @@
+"""Distil the bundled editor to few steps on its own memory: the last stage of `tiny_edit`.
+
+python -m vivace.recipes.tiny_edit_student --start-from CAUSAL/weights --teacher TEACHER/weights \
+    --clips CLIPS --vae VAE --lpips LPIPS --out RUN --minutes 12
+
+The student is asked at the noise levels that its sampler visits, remembers what it made itself (as when
+serving) and is led to the end points of the many-step bidirectional teacher, from the same noise, or to the
+programmatic target; a part of every batch is decoded and compared as pictures.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import tyro
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from vivace.core.seeds import mix_seed
+from vivace.data.clips import ClipStore
+from vivace.diffusion.flow import clean_from_velocity
+from vivace.diffusion.sampler import SANA_STREAMING_4_STEPS, euler_step, sample, shifted_sigmas
+from vivace.evaluation.picture_scores import pictures
+from vivace.models.perceptual import Lpips
+from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
+from vivace.models.video_vae import VideoVae
+from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
+from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank
+from vivace.training.edit_flow import (
+    EditBatch,
+    EditFlowConfig,
+    FlowStep,
+    edit_flow_step,
+    flow_error,
+    normal_like,
+)
+from vivace.training.objective import Loss
+from vivace.training.trainer import Trainer, TrainerConfig
+
+Latent = Float[Tensor, "b c t h w"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentRun:
+    """Everything that decides a run.
+
+    Attributes:
+        teacher_steps: Euler steps of the teacher.
+        teacher_shift: Shift of its noise levels.
+        teacher_share: Share of clips whose target is the teacher's end point; the others keep their own.
+        own_memory_share: Share of clips whose memory is what the student made.
+        num_decoded: Clips of a batch that are compared as pictures.
+        perceptual_weight, pixel_weight, motion_weight: Factors of LPIPS, absolute and frame-to-frame errors.
+        perceptual_frames: Raw frames of a decoded clip that go through LPIPS.
+    """
+
+    pool: EditPoolConfig
+    flow: EditFlowConfig
+    trainer: TrainerConfig
+    teacher_steps: int = 16
+    teacher_shift: float = 3.0
+    teacher_share: float = 0.35
+    own_memory_share: float = 0.6
+    num_decoded: int = 4
+    perceptual_weight: float = 0.35
+    pixel_weight: float = 0.3
+    motion_weight: float = 0.6
+    perceptual_frames: int = 10
+    instructions_per_family: int = 500
+    seed: int = 1
+
+
+def student_run(minutes: float, num_train_steps: int) -> StudentRun:
+    """The run that made the bundled weights, sized for one H200."""
+    return StudentRun(
+        pool=EditPoolConfig(num_pairs=48, batch=16, steps_per_pool=15, switch_share=0.2),
+        flow=EditFlowConfig(served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08),
+        trainer=TrainerConfig(
+            num_train_steps=num_train_steps,
+            learning_rate=3e-4,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            warmup_steps=100,
+            final_learning_rate_fraction=0.02,
+            ema_decay=0.995,
+            autocast="bf16",
+            log_every=25,
+            save_every_minutes=4.0,
+            budget_minutes=minutes,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A pool with what two models made of it, from one noise and one instruction a clip."""
+
+    pool: LatentPool
+    noise: Latent
+    ids: tuple[tuple[int, ...], ...]
+    teacher: Latent
+    own: Latent
+
+
+class StudentObjective:
+    """Flow error towards the targets plus picture errors, as a pure function of weights and train step."""
+
+    def __init__(
+        self,
+        run: StudentRun,
+        pools: EditPools,
+        bank: InstructionBank,
+        teacher: InstructedEditor,
+        lpips: Lpips,
+    ) -> None:
+        self.run = run
+        self.pools = pools
+        self.bank = bank
+        self.teacher = teacher.requires_grad_(False).eval()
+        self.lpips = lpips
+        self._prepared: tuple[int, _Prepared] | None = None
+
+    def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
+        """The loss of one micro-batch."""
+        assert isinstance(model, InstructedEditor)
+        run = self.run
+        seed = mix_seed(run.seed, 1, train_step, micro_batch)
+        rng = random.Random(seed)
+        generator = torch.Generator(self.pools.clips.device).manual_seed(seed)
+        index = train_step // run.pool.steps_per_pool
+        if self._prepared is None or self._prepared[0] != index:
+            self._prepared = index, self._prepare(model, index)
+        batch = self._batch(model, self._prepared[1], rng)
+        step = edit_flow_step(model.dit, batch, run.flow, generator)
+        total, parts = flow_error(step, batch)
+        seen, picture_parts = self._picture_loss(step, batch, rng)
+        return Loss(total=total + seen, parts={**parts, **picture_parts}, num_samples=batch.source.shape[0])
+
+    @torch.no_grad()
+    def _prepare(self, model: InstructedEditor, index: int) -> _Prepared:
+        pool = self.pools.pool(index)
+        rng = random.Random(mix_seed(self.run.seed, 2, index))
+        generator = torch.Generator(pool.source.device).manual_seed(mix_seed(self.run.seed, 3, index))
+        ids = [self.bank.draw(family, rng) for family in pool.families]
+        noise = normal_like(pool.target, generator)
+        noise[:, : pool.falling.shape[1]] = pool.falling
+        teacher: list[Tensor] = []
+        own: list[Tensor] = []
+        for rows in torch.arange(len(ids)).split(24):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
+            teacher.append(whole_clip(self.teacher, noise[part], pool.source[part], ids[part], sigmas))
+            sigmas = self.run.flow.served_sigmas
+            own.append(stream_clip(model, noise[part], pool.source[part], ids[part], sigmas))
+        return _Prepared(pool, noise, tuple(map(tuple, ids)), torch.cat(teacher), torch.cat(own))
+
+    def _batch(self, model: InstructedEditor, prepared: _Prepared, rng: random.Random) -> EditBatch:
+        run, pool = self.run, prepared.pool
+        chosen = rng.sample(range(run.pool.num_pairs), run.pool.batch)
+        device = pool.source.device
+        index = torch.tensor(chosen, device=device)
+
+        def some(share: float) -> Bool[Tensor, "b 1 1 1 1"]:
+            drawn = [rng.random() < share for _ in chosen]
+            return torch.tensor(drawn, device=device)[:, None, None, None, None]
+
+        text, mask = model.encode(*model.prompts.pad_ids([list(prepared.ids[i]) for i in chosen]))
+        # where a region stands out, the teacher's answer may lie outside it: the programmatic target is exact
+        is_taught = some(run.teacher_share) & (pool.weight[index].amax((1, 2, 3, 4), keepdim=True) == 1)
+        memory = torch.where(some(run.own_memory_share), prepared.own[index], pool.target[index])
+        return EditBatch(
+            source=pool.source[index],
+            target=torch.where(is_taught, prepared.teacher[index], pool.target[index]),
+            memory=torch.where(some(run.pool.switch_share), pool.other[index], memory),
+            noise=prepared.noise[index],
+            weight=pool.weight[index],
+            text=text,
+            text_mask=mask,
+        )
+
+    def _picture_loss(
+        self, step: FlowStep, batch: EditBatch, rng: random.Random
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        run = self.run
+        part = slice(0, run.num_decoded)
+        clean = clean_from_velocity(step.noisy[part].float(), step.velocity[part], step.sigma[part])
+        is_noisy = step.is_noisy[part, None, :, None, None]
+        made = self._decode(torch.where(is_noisy, clean, batch.target[part]))
+        with torch.no_grad():
+            wanted = self._decode(batch.target[part])
+        num_frames = made.shape[2]
+        # errors of clean frames are zero, so late raw frames are worth more looks than early ones
+        frames = sorted(rng.sample(range(num_frames // 4, num_frames), run.perceptual_frames))
+        perceptual = self.lpips(pictures(made[:, :, frames]), pictures(wanted[:, :, frames])).mean()
+        error = made - wanted
+        pixel = error.abs().mean()
+        motion = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
+        total = run.perceptual_weight * perceptual + run.pixel_weight * pixel + run.motion_weight * motion
+        return total, {"lpips": perceptual.detach(), "pixel": pixel.detach(), "motion": motion.detach()}
+
+    def _decode(self, latent: Latent) -> Float[Tensor, "b 3 r h w"]:
+        vae = self.pools.vae
+        with torch.autocast(latent.device.type, enabled=False):
+            video, _ = vae.decode(latent.to(next(vae.parameters()).dtype), None)
+        return video.float()
+
+
+@torch.no_grad()
+def whole_clip(
+    editor: InstructedEditor, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
+) -> Latent:
+    """Bidirectional sampling: all frames of the clips are one chunk at one noise level."""
+    features, mask = editor.encode(*editor.prompts.pad_ids(ids))
+    text = editor.dit.embed_text(features, mask)
+
+    def denoise(x: Latent, sigma: float) -> Latent:
+        level = torch.full((x.shape[0], 1), sigma, device=x.device)
+        return editor.dit(torch.cat([x, source], dim=1), level, text, write=False)[0].float()
+
+    return sample(denoise, noise, sigmas)
+
+
+@torch.no_grad()
+def stream_clip(
+    editor: InstructedEditor, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
+) -> Latent:
+    """Chunk after chunk of one latent frame with a clean commit, as the pipeline serves."""
+    features, mask = editor.encode(*editor.prompts.pad_ids(ids))
+    text = editor.dit.embed_text(features, mask)
+    state: DitState | None = None
+    made: list[Tensor] = []
+    for frame in range(noise.shape[2]):
+        x, seen = noise[:, :, frame : frame + 1], source[:, :, frame : frame + 1]
+        for sigma, sigma_next in zip(sigmas, (*sigmas[1:], 0.0)):
+            velocity, _ = _forward(editor.dit, x, seen, sigma, text, state, write=False)
+            x = euler_step(x, velocity, sigma, sigma_next)
+        _, state = _forward(editor.dit, x, seen, 0.0, text, state, write=True)
+        made.append(x)
+    return torch.cat(made, dim=2)
+
+
+def _forward(
+    dit: StreamingDit,
+    x: Latent,
+    source: Latent,
+    sigma: float,
+    text: TextContext,
+    state: DitState | None,
+    *,
+    write: bool,
+) -> tuple[Latent, DitState | None]:
+    level = torch.full((x.shape[0], 1), sigma, device=x.device)
+    velocity, state = dit(torch.cat([x, source], dim=1), level, text, state, write=write)
+    return velocity.float(), state
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arguments:
+    """Distil the bundled editor to few steps."""
+
+    clips: Path
+    vae: Path
+    lpips: Path
+    start_from: Path
+    teacher: Path
+    out: Path
+    minutes: float = 12.0
+    num_train_steps: int = 20_000
+    device: str = "cuda"
+
+
+def main(arguments: Arguments) -> None:
+    """Train, then export the averaged weights to `out/weights`."""
+    device = torch.device(arguments.device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
+    model = InstructedEditor.load(arguments.start_from)
+    teacher = InstructedEditor.load(arguments.teacher).to(device)
+    run = student_run(arguments.minutes, arguments.num_train_steps)
+    lpips = Lpips.load(arguments.lpips).to(device)
+    # only the editor learns here: the words mean what they meant
+    model.prompts.requires_grad_(False)
+    model.family_head.requires_grad_(False)
+    clips = ClipStore.load(arguments.clips, device)
+    bank = InstructionBank.build(model.prompts, run.instructions_per_family, run.seed)
+    objective = StudentObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, teacher, lpips)
+    trainer = Trainer(replace(run.trainer, seed=run.seed), model, objective, arguments.out, run, device)
+    print(trainer.fit())
+    model.export(trainer.inference_weights(), arguments.out / "weights")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
