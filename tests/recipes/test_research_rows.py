@@ -30,7 +30,7 @@ SMALL = RowConfig(
     num_raw_frames=9,
     height_px=64,
     width_px=64,
-    eval_raw_frames=69,
+    eval_raw_frames=53,
 )
 
 

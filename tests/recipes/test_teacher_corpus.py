@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from toy_corpus import SENTENCES, SPEC, toy_corpus
 from vivace.core.errors import InputError
-from vivace.recipes.teacher_corpus import TeacherCorpus, train_tokenizer
+from vivace.recipes.teacher_corpus import TeacherCorpus, read_tokenizer, train_tokenizer
 
 
 def test_packed_vectors_stay_close_to_the_originals(tmp_path: Path) -> None:
@@ -42,3 +42,21 @@ def test_sentences_and_vectors_must_be_as_many(tmp_path: Path) -> None:
     replace(corpus, sentences=corpus.sentences[:-1]).save(tmp_path)
     with pytest.raises(InputError, match="39 sentences and 40 vectors"):
         TeacherCorpus.load(tmp_path)
+
+
+def test_the_tokenizer_of_an_encoder_reads_back(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(SENTENCES, SPEC.vocab_size, ["watercolour"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    read = read_tokenizer(tmp_path / "tokenizer.json", SPEC.vocab_size)
+    assert read.encode("Watercolour car").ids == tokenizer.encode("Watercolour car").ids
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file"):
+        read_tokenizer(tmp_path / "tokenizer.json", SPEC.vocab_size)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match="is not a tokenizer"):
+        read_tokenizer(tmp_path / "tokenizer.json", SPEC.vocab_size)
+    train_tokenizer(SENTENCES, SPEC.vocab_size, []).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(InputError, match="has 120 entries, expected 6000"):
+        read_tokenizer(tmp_path / "tokenizer.json", 6000)

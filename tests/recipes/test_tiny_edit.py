@@ -1,4 +1,3 @@
-import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.streaming_dit import StreamingDit
 from vivace.models.video_vae import VideoVae
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
-from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank
+from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsObjective
 from vivace.recipes.tiny_edit import EditObjective, tiny_edit_run, tiny_edit_spec
 from vivace.recipes.tiny_edit_student import StudentObjective, stream_clip, student_run
 from vivace.training.trainer import Trainer
@@ -90,7 +89,8 @@ def test_a_stage_trains_exports_and_is_read_back(stage, vae, clips, bank, tmp_pa
     model = editor()
     run = tiny_edit_run(stage, model.dit.spec, 1.0, 2)
     run = short(replace(run, flow=replace(run.flow, first_chunk_frames=3 if stage == "teacher" else 1)))
-    objective = EditObjective(run, EditPools(POOL, clips, vae, 0), bank, copy.deepcopy(model.prompts))
+    words = WordsObjective(run.words, model.prompts, torch.device("cpu"))
+    objective = EditObjective(run, EditPools(POOL, clips, vae, 0), bank, words)
     before = {name: x.clone() for name, x in model.state_dict().items()}
     trainer = Trainer(run.trainer, model, objective, tmp_path / "run", run, "cpu")
     assert trainer.fit().is_finished

@@ -31,7 +31,7 @@ class EditPoolConfig:
     Attributes:
         num_pairs: Clips in a pool; each `clips_per_family` of them get one edit.
         pair_share: Share of edits that are a combination of two.
-        local_share: Share of edits that change one object.
+        local_share: Share of edits that change one object; additions are drawn twice as often as the rest.
         reverse_share: Share of edits that take another edit back.
         particle_weight: How much more often a family with falling particles is drawn than another one.
         region_weight: Factor, beyond 1, of the loss where a local edit happens.
@@ -87,7 +87,7 @@ class EditPools:
         kind = rng.random()
         for share, families in (
             (config.pair_share, PAIRS),
-            (config.local_share, rng.choice(LOCAL_GROUPS)),
+            (config.local_share, rng.choice((LOCAL_GROUPS[0], *LOCAL_GROUPS))),
             (config.reverse_share, REVERSE_FAMILIES),
         ):
             if kind < share:

@@ -1,5 +1,6 @@
 """The editor and its prompt encoder as one trained module, and the sentences that a train step may say."""
 
+import copy
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from vivace.data.training_pairs import ALL, TrainingFamily
 from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.shards import export_weights, load_sharded
 from vivace.models.streaming_dit import DitSpec, StreamingDit
-from vivace.recipes.tiny_prompt_encoder import corrupt
+from vivace.recipes.teacher_corpus import TeacherCorpus
+from vivace.recipes.tiny_prompt_encoder import corrupt, student_vectors
 
 WEIGHTS_PREFIX = "dit"
 SPEC_NAME = "dit.json"
@@ -56,6 +58,11 @@ class InstructedEditor(nn.Module):
         """Features padded with zeros to the encoder's fixed length, as at inference, with gradients."""
         missing = self.prompts.spec.num_tokens - ids.shape[1]
         return F.pad(self.prompts(ids, mask), (0, 0, 0, missing)), F.pad(mask, (0, missing))
+
+    def fix_words(self) -> None:
+        """Let only the DiT learn: the words mean what they meant."""
+        self.prompts.requires_grad_(False)
+        self.family_head.requires_grad_(False)
 
     def export(self, weights: dict[str, Tensor], folder: Path) -> None:
         """Write `dit` (bf16), its spec and the prompt encoder (fp16) to a folder; `load` reads it."""
@@ -112,3 +119,70 @@ def _draw(family: TrainingFamily, rng: random.Random) -> str:
     if rng.random() < 0.5:
         return sample_instruction(family, rng, "train")
     return sample_phrasing(family, rng)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WordsConfig:
+    """How the prompt encoder learns beside the flow loss.
+
+    Attributes:
+        batch: Sentences a train step that are named by family and held near where they were.
+        naming_weight: Factor of the loss that names the family of a sentence.
+        anchor_weight: Factor of the loss that keeps token features near those the encoder started with.
+        sentence_batch: Sentences of the encoder's own teacher a train step.
+        sentence_weight: Factor of their loss.
+    """
+
+    batch: int = 96
+    naming_weight: float = 0.1
+    anchor_weight: float = 0.05
+    sentence_batch: int = 64
+    sentence_weight: float = 0.2
+
+
+class WordsObjective:
+    """What keeps the meaning of words while the prompt encoder learns with the editor."""
+
+    def __init__(
+        self,
+        config: WordsConfig,
+        encoder: PromptEncoder,
+        device: torch.device,
+        corpus: TeacherCorpus | None = None,
+    ) -> None:
+        """`encoder` is copied as it is now; `corpus` holds sentences with its own teacher's vectors."""
+        self.config = config
+        self.anchor = copy.deepcopy(encoder).to(device).requires_grad_(False)
+        self.corpus = corpus
+
+    def __call__(
+        self,
+        model: InstructedEditor,
+        families: Sequence[TrainingFamily],
+        bank: InstructionBank,
+        rng: random.Random,
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """The loss of one sentence for each family, and its parts."""
+        config = self.config
+        ids, mask = model.prompts.pad_ids([bank.draw(family, rng) for family in families])
+        tokens = model.prompts(ids, mask)
+        with torch.no_grad():
+            before = self.anchor(ids, mask)
+        moved = (tokens.float() - before.float()).square().mean()
+        naming = model.naming_loss(tokens, mask, families)
+        total = config.naming_weight * naming + config.anchor_weight * moved
+        parts = {"naming": naming.detach(), "moved": moved.detach()}
+        if self.corpus is not None:
+            sentence = sentence_loss(model.prompts, self.corpus, config.sentence_batch, rng)
+            total, parts["sentence"] = total + config.sentence_weight * sentence, sentence.detach()
+        return total, parts
+
+
+def sentence_loss(
+    encoder: PromptEncoder, corpus: TeacherCorpus, num_sentences: int, rng: random.Random
+) -> Float[Tensor, ""]:
+    """Distance in [0, 2] of the encoder's sentence vectors from its own teacher's."""
+    rows = rng.sample(range(len(corpus.sentences)), num_sentences)
+    target = corpus.vectors(torch.tensor(rows), encoder.position.device)
+    summary, average = student_vectors(encoder, [corpus.sentences[row] for row in rows])
+    return (2 - (summary * target).sum(-1).mean() - (average * target).sum(-1).mean()) / 2

@@ -173,11 +173,32 @@ def teacher_vectors(teacher: Path, sentences: Sequence[str]) -> Float[Tensor, "n
     return torch.cat(vectors)[torch.tensor(order).argsort()]
 
 
+def read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
+    """The tokenizer of a saved encoder, so that its weights can learn from a new corpus.
+
+    Raises:
+        InputError: If the file is missing or no tokenizer, or has another number of entries.
+    """
+    if not path.is_file():
+        raise InputError(f"no file {path}; expected the {TOKENIZER_FILE} of a saved prompt encoder")
+    try:
+        tokenizer = Tokenizer.from_buffer(path.read_bytes())
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not a tokenizer: {error}; give the {TOKENIZER_FILE} of an encoder"
+        ) from None
+    if tokenizer.get_vocab_size() != vocab_size:
+        raise InputError(
+            f"{path} has {tokenizer.get_vocab_size()} entries, expected {vocab_size}; "
+            "give the tokenizer of an encoder of this size"
+        )
+    return tokenizer
+
+
 def prepare(
-    sentences: Sequence[str], whole_words: Sequence[str], teacher: Path, spec: PromptEncoderSpec
+    sentences: Sequence[str], tokenizer: Tokenizer, teacher: Path, spec: PromptEncoderSpec
 ) -> TeacherCorpus:
-    """A corpus for `train`: the tokenizer is trained and the teacher reads every sentence (CPU, minutes)."""
-    tokenizer = train_tokenizer(sentences, spec.vocab_size, whole_words)
+    """A corpus for `train`: the teacher reads every sentence and tokenizer entry (CPU, minutes)."""
     entries = [entry for entry, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
     entry_vectors = teacher_vectors(teacher, [entry.removeprefix("##") for entry in entries])
     return TeacherCorpus.build(sentences, teacher_vectors(teacher, sentences), tokenizer, entry_vectors, spec)

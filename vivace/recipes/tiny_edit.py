@@ -8,15 +8,14 @@ The teacher sees a whole clip at once at one noise level; the causal editor sees
 level of its own for every latent frame; the student (`tiny_edit_student`) learns to need few steps.
 """
 
-import copy
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import nn
 
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
@@ -27,9 +26,8 @@ from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.streaming_dit import DitSpec, StreamingDit, hybrid_mixers
 from vivace.models.video_vae import VideoVae
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
-from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank
+from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
-from vivace.recipes.tiny_prompt_encoder import student_vectors
 from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, normal_like
 from vivace.training.objective import Loss
 from vivace.training.trainer import Trainer, TrainerConfig
@@ -43,11 +41,7 @@ class TinyEditRun:
     """Everything that decides a run.
 
     Attributes:
-        sentence_weight: Factor of the loss that keeps the prompt encoder near its own teacher.
-        sentence_batch: Sentences of that loss a train step.
-        anchor_weight: Factor of the loss that keeps token features near those the encoder started with.
-        naming_weight: Factor of the loss that names the family of a sentence.
-        naming_batch: Sentences of that loss a train step.
+        words: How the prompt encoder learns, where it does.
         instructions_per_family: Sentences drawn once for every family.
     """
 
@@ -56,11 +50,7 @@ class TinyEditRun:
     pool: EditPoolConfig
     flow: EditFlowConfig
     trainer: TrainerConfig
-    sentence_weight: float = 0.2
-    sentence_batch: int = 64
-    anchor_weight: float = 0.05
-    naming_weight: float = 0.1
-    naming_batch: int = 96
+    words: WordsConfig = field(default_factory=WordsConfig)
     instructions_per_family: int = 500
     seed: int = 0
 
@@ -117,18 +107,13 @@ class EditObjective:
         run: TinyEditRun,
         pools: EditPools,
         bank: InstructionBank,
-        anchor: PromptEncoder | None = None,
-        corpus: TeacherCorpus | None = None,
+        words: WordsObjective | None = None,
     ) -> None:
-        """`corpus` holds sentences with the vectors of the prompt encoder's own teacher.
-
-        `anchor` is the prompt encoder that the run starts with; None where it does not learn.
-        """
+        """`words` is what the prompt encoder learns by; None where it does not learn."""
         self.run = run
         self.pools = pools
         self.bank = bank
-        self.anchor = anchor
-        self.corpus = corpus
+        self.words = words
 
     def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
         """The loss of one micro-batch."""
@@ -138,28 +123,11 @@ class EditObjective:
         rng = random.Random(seed)
         batch = self._batch(model, train_step, rng, generator)
         total, parts = edit_flow_loss(model.dit, batch, self.run.flow, generator)
-        if self.anchor is not None:
-            words, word_parts = self._words_loss(model, self.anchor, rng)
+        if self.words is not None:
+            families = [self.pools.draw_family(rng) for _ in range(self.words.config.batch)]
+            words, word_parts = self.words(model, families, self.bank, rng)
             total, parts = total + words, {**parts, **word_parts}
         return Loss(total=total, parts=parts, num_samples=batch.source.shape[0])
-
-    def _words_loss(
-        self, model: InstructedEditor, anchor: PromptEncoder, rng: random.Random
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        run = self.run
-        families = [self.pools.draw_family(rng) for _ in range(run.naming_batch)]
-        ids, mask = model.prompts.pad_ids([self.bank.draw(family, rng) for family in families])
-        tokens = model.prompts(ids, mask)
-        with torch.no_grad():
-            before = anchor(ids, mask)
-        moved = (tokens.float() - before.float()).square().mean()
-        naming = model.naming_loss(tokens, mask, families)
-        total = run.naming_weight * naming + run.anchor_weight * moved
-        parts = {"naming": naming.detach(), "moved": moved.detach()}
-        if self.corpus is not None:
-            sentence = sentence_loss(model.prompts, self.corpus, run.sentence_batch, rng)
-            total, parts["sentence"] = total + run.sentence_weight * sentence, sentence.detach()
-        return total, parts
 
     def _batch(
         self, model: InstructedEditor, train_step: int, rng: random.Random, generator: torch.Generator
@@ -185,16 +153,6 @@ class EditObjective:
             text=text,
             text_mask=mask,
         )
-
-
-def sentence_loss(
-    encoder: PromptEncoder, corpus: TeacherCorpus, num_sentences: int, rng: random.Random
-) -> Tensor:
-    """Distance in [0, 2] of the encoder's sentence vectors from its own teacher's."""
-    rows = rng.sample(range(len(corpus.sentences)), num_sentences)
-    target = corpus.vectors(torch.tensor(rows), encoder.position.device)
-    summary, average = student_vectors(encoder, [corpus.sentences[row] for row in rows])
-    return (2 - (summary * target).sum(-1).mean() - (average * target).sum(-1).mean()) / 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,13 +205,12 @@ def main(arguments: Arguments) -> None:
     clips = ClipStore.load(arguments.clips, device)
     bank = InstructionBank.build(model.prompts, run.instructions_per_family, run.seed)
     corpus = None if arguments.corpus is None else TeacherCorpus.load(arguments.corpus)
-    anchor = None
+    words = None
     if arguments.train_prompts:
-        anchor = copy.deepcopy(model.prompts).to(device).requires_grad_(False)
+        words = WordsObjective(run.words, model.prompts, device, corpus)
     else:
-        model.prompts.requires_grad_(False)
-        model.family_head.requires_grad_(False)
-    objective = EditObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, anchor, corpus)
+        model.fix_words()
+    objective = EditObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, words)
     trainer = Trainer(run.trainer, model, objective, arguments.out, run, device)
     print(trainer.fit())
     model.export(trainer.inference_weights(), arguments.out / "weights")

@@ -10,7 +10,7 @@ programmatic target; a part of every batch is decoded and compared as pictures.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ from vivace.models.perceptual import Lpips
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.models.video_vae import VideoVae
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
-from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank
+from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.training.edit_flow import (
     EditBatch,
     EditFlowConfig,
@@ -54,14 +54,15 @@ class StudentRun:
         num_decoded: Clips of a batch that are compared as pictures.
         perceptual_weight, pixel_weight, motion_weight: Factors of LPIPS, absolute and frame-to-frame errors.
         perceptual_frames: Raw frames of a decoded clip that go through LPIPS.
+        words: How the prompt encoder learns, where it does.
     """
 
     pool: EditPoolConfig
     flow: EditFlowConfig
     trainer: TrainerConfig
-    teacher_steps: int = 16
+    teacher_steps: int = 12
     teacher_shift: float = 3.0
-    teacher_share: float = 0.35
+    teacher_share: float = 0.2
     own_memory_share: float = 0.6
     num_decoded: int = 4
     perceptual_weight: float = 0.35
@@ -69,17 +70,20 @@ class StudentRun:
     motion_weight: float = 0.6
     perceptual_frames: int = 10
     instructions_per_family: int = 500
+    words: WordsConfig = field(default_factory=WordsConfig)
     seed: int = 1
 
 
 def student_run(minutes: float, num_train_steps: int) -> StudentRun:
     """The run that made the bundled weights, sized for one H200."""
     return StudentRun(
-        pool=EditPoolConfig(num_pairs=48, batch=16, steps_per_pool=15, switch_share=0.2),
+        pool=EditPoolConfig(
+            num_pairs=48, batch=16, steps_per_pool=15, switch_share=0.2, local_share=0.34, pair_share=0.15
+        ),
         flow=EditFlowConfig(served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08),
         trainer=TrainerConfig(
             num_train_steps=num_train_steps,
-            learning_rate=3e-4,
+            learning_rate=4e-4,
             betas=(0.9, 0.98),
             weight_decay=0.01,
             warmup_steps=100,
@@ -114,12 +118,14 @@ class StudentObjective:
         bank: InstructionBank,
         teacher: InstructedEditor,
         lpips: Lpips,
+        words: WordsObjective | None = None,
     ) -> None:
         self.run = run
         self.pools = pools
         self.bank = bank
         self.teacher = teacher.requires_grad_(False).eval()
         self.lpips = lpips
+        self.words = words
         self._prepared: tuple[int, _Prepared] | None = None
 
     def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
@@ -136,7 +142,12 @@ class StudentObjective:
         step = edit_flow_step(model.dit, batch, run.flow, generator)
         total, parts = flow_error(step, batch)
         seen, picture_parts = self._picture_loss(step, batch, rng)
-        return Loss(total=total + seen, parts={**parts, **picture_parts}, num_samples=batch.source.shape[0])
+        total, parts = total + seen, {**parts, **picture_parts}
+        if self.words is not None:
+            families = [self.pools.draw_family(rng) for _ in range(self.words.config.batch)]
+            heard, word_parts = self.words(model, families, self.bank, rng)
+            total, parts = total + heard, {**parts, **word_parts}
+        return Loss(total=total, parts=parts, num_samples=batch.source.shape[0])
 
     @torch.no_grad()
     def _prepare(self, model: InstructedEditor, index: int) -> _Prepared:
@@ -268,6 +279,7 @@ class Arguments:
     out: Path
     minutes: float = 12.0
     num_train_steps: int = 20_000
+    train_prompts: bool = False
     device: str = "cuda"
 
 
@@ -280,12 +292,14 @@ def main(arguments: Arguments) -> None:
     teacher = InstructedEditor.load(arguments.teacher).to(device)
     run = student_run(arguments.minutes, arguments.num_train_steps)
     lpips = Lpips.load(arguments.lpips).to(device)
-    # only the editor learns here: the words mean what they meant
-    model.prompts.requires_grad_(False)
-    model.family_head.requires_grad_(False)
+    words = None
+    if arguments.train_prompts:
+        words = WordsObjective(run.words, model.prompts, device)
+    else:
+        model.fix_words()
     clips = ClipStore.load(arguments.clips, device)
     bank = InstructionBank.build(model.prompts, run.instructions_per_family, run.seed)
-    objective = StudentObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, teacher, lpips)
+    objective = StudentObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, teacher, lpips, words)
     trainer = Trainer(replace(run.trainer, seed=run.seed), model, objective, arguments.out, run, device)
     print(trainer.fit())
     model.export(trainer.inference_weights(), arguments.out / "weights")

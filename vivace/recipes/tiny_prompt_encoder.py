@@ -5,9 +5,8 @@ Once where the teacher is at hand, then anywhere:
     python -m vivace.recipes.tiny_prompt_encoder --data DIR --teacher FOLDER --sentences FILE
     python -m vivace.recipes.tiny_prompt_encoder --data DIR --out DIR --minutes 4 --device cuda
 
-The bundled weights learned from all-MiniLM-L6-v2 (Apache-2.0) on about 85,000 sentences: edit instructions
-(training wordings of `data.instructions`, a grammar of styles, weather, times, colours and objects), prompts
-of public workflow templates, WordNet glosses.
+The teacher is all-MiniLM-L6-v2 (Apache-2.0); `teacher_sentences` gathers what it reads. A corpus written with
+`--tokenizer` of a saved encoder can go on from its weights with `--start-from`.
 """
 
 import argparse
@@ -23,8 +22,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vivace.core.errors import InputError
 from vivace.models.prompt_encoder import PromptEncoder, PromptEncoderSpec
-from vivace.recipes.teacher_corpus import TeacherCorpus, prepare
+from vivace.recipes.teacher_corpus import TeacherCorpus, prepare, read_tokenizer, train_tokenizer
 from vivace.training.objective import Loss, step_seed
 from vivace.training.trainer import Trainer, TrainerConfig, TrainResult
 
@@ -53,14 +53,19 @@ class TinyPromptEncoderConfig:
     num_length_groups: int = 8
 
 
-def tiny_prompt_encoder(minutes: float, *, is_on_gpu: bool) -> TinyPromptEncoderConfig:
-    """The run that made the bundled weights, cut to `minutes`."""
+LEARNING_RATE = 2e-3
+
+
+def tiny_prompt_encoder(
+    minutes: float, *, is_on_gpu: bool, learning_rate: float = LEARNING_RATE
+) -> TinyPromptEncoderConfig:
+    """The run that made the bundled weights, cut to `minutes`; weights that go on want a lower peak rate."""
     return TinyPromptEncoderConfig(
         spec=PromptEncoderSpec(),
         trainer=TrainerConfig(
             num_train_steps=1_000_000,
             budget_minutes=minutes,
-            learning_rate=2e-3,
+            learning_rate=learning_rate,
             betas=(0.9, 0.98),
             weight_decay=0.01,
             warmup_steps=200,
@@ -167,6 +172,24 @@ def new_student(config: TinyPromptEncoderConfig, corpus: TeacherCorpus) -> Promp
     return model
 
 
+def continued_student(config: TinyPromptEncoderConfig, corpus: TeacherCorpus, folder: Path) -> PromptEncoder:
+    """The encoder saved in `folder`, to learn on from this corpus.
+
+    Raises:
+        InputError: If its sizes or its tokenizer are not those of the run and the corpus.
+        ConfigError, WeightsError: If the folder holds no encoder (see `PromptEncoder.load`).
+    """
+    model = PromptEncoder.load(folder)
+    if model.spec != config.spec:
+        raise InputError(f"{folder} holds an encoder with {model.spec}, expected {config.spec}")
+    if model.tokenizer.get_vocab() != corpus.tokenizer.get_vocab():
+        raise InputError(
+            f"the corpus was made with another tokenizer than that of {folder}; "
+            f"write it again with --tokenizer {folder / 'tokenizer.json'}"
+        )
+    return model
+
+
 @torch.no_grad()
 def heldout_cosine(model: PromptEncoder, corpus: TeacherCorpus, num_heldout: int) -> float:
     """Mean cosine to the teacher over the sentences that training leaves out."""
@@ -178,15 +201,17 @@ def heldout_cosine(model: PromptEncoder, corpus: TeacherCorpus, num_heldout: int
 
 
 def train(
-    config: TinyPromptEncoderConfig, data: Path, out: Path, device: str
+    config: TinyPromptEncoderConfig, data: Path, out: Path, device: str, start_from: Path | None = None
 ) -> tuple[PromptEncoder, TrainResult]:
     """Train, or resume in `out`, and write the encoder (averaged weights, if kept) to `out`/encoder.
 
+    A run that is new in `out` begins with the encoder saved in `start_from`, or untrained.
+
     Raises:
-        InputError: If `data` holds no corpus.
+        InputError: If `data` holds no corpus, or one that does not fit `start_from`.
     """
     corpus = TeacherCorpus.load(data)
-    model = new_student(config, corpus)
+    model = continued_student(config, corpus, start_from) if start_from else new_student(config, corpus)
     trainer = Trainer(config.trainer, model, DistilObjective(config, corpus), out, config, device)
     result = trainer.fit()
     model.load_state_dict(trainer.inference_weights())
@@ -203,19 +228,34 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="folder of the sentence encoder; writes the corpus")
     parser.add_argument("--sentences", type=Path, help="text file for the corpus, one sentence a line")
     parser.add_argument("--whole-words", type=Path, help="text file of words that are never split")
+    parser.add_argument(
+        "--tokenizer", type=Path, help="tokenizer.json to use for the corpus instead of a new one"
+    )
     parser.add_argument("--out", type=Path, help="folder of the training run")
+    parser.add_argument("--start-from", type=Path, help="folder of a saved encoder to go on from")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="peak learning rate")
     parser.add_argument("--minutes", type=float, default=4.0, help="training time")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train")
     given = parser.parse_args()
     if given.teacher and not given.sentences:
         parser.error("--teacher needs --sentences")
+    if given.tokenizer and given.whole_words:
+        parser.error("--whole-words is for a new tokenizer; leave it out with --tokenizer")
     if given.teacher:
+        spec = PromptEncoderSpec()
         sentences = given.sentences.read_text(encoding="utf-8").splitlines()
         whole_words = given.whole_words.read_text(encoding="utf-8").split() if given.whole_words else []
-        prepare(sentences, whole_words, given.teacher, PromptEncoderSpec()).save(given.data)
+        tokenizer = (
+            read_tokenizer(given.tokenizer, spec.vocab_size)
+            if given.tokenizer
+            else train_tokenizer(sentences, spec.vocab_size, whole_words)
+        )
+        prepare(sentences, tokenizer, given.teacher, spec).save(given.data)
     if given.out:
-        config = tiny_prompt_encoder(given.minutes, is_on_gpu=given.device == "cuda")
-        train(config, given.data, given.out, given.device)
+        config = tiny_prompt_encoder(
+            given.minutes, is_on_gpu=given.device == "cuda", learning_rate=given.learning_rate
+        )
+        train(config, given.data, given.out, given.device, given.start_from)
 
 
 if __name__ == "__main__":
