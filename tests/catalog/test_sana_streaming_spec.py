@@ -10,6 +10,7 @@ import torch
 from vivace.catalog.entries import SANA_STREAMING, SANA_STREAMING_BIDIRECTIONAL, HubWeights
 from vivace.catalog.sana_streaming import sana_streaming_bidirectional_spec, sana_streaming_spec
 from vivace.layers.attention import SoftmaxSpec
+from vivace.layers.positions import FixedPositions, RollingPositions
 from vivace.models.adapters.sana_streaming import DROPPED, to_official
 from vivace.models.streaming_dit import DitSpec, StreamingDit
 
@@ -68,4 +69,14 @@ def test_softmax_blocks_stand_where_the_official_code_has_them():
     assert places == [3, 7, 11, 15, 19]
     softmax = spec.mixers[3]
     assert isinstance(softmax, SoftmaxSpec)
-    assert (softmax.num_sink_frames, softmax.window_frames, softmax.max_distance_frames) == (3, 3, None)
+    assert (softmax.num_sink_frames, softmax.window_frames) == (3, 3)
+
+
+def test_an_endless_stream_stays_within_the_distances_of_training_and_a_fixed_one_is_absolute():
+    endless, fixed = sana_streaming_spec(), sana_streaming_spec(is_endless=False)
+    assert isinstance(endless.positions, RollingPositions)
+    assert fixed.positions == FixedPositions(num_frames=1024)
+    caps = {m.max_distance_frames for m in endless.mixers if isinstance(m, SoftmaxSpec)}
+    # the third frame of a chunk sees the capped sink from 121 frames away, the most in 122 frames
+    assert caps == {119}
+    assert {m.max_distance_frames for m in fixed.mixers if isinstance(m, SoftmaxSpec)} == {None}

@@ -52,3 +52,25 @@ def test_evicted_tokens_are_returned():
     assert dropped.positions == (1,)
     assert dropped.value.unique().item() == 1
     assert kept.positions == (0, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("oldest", "expected"),
+    [
+        (0, [0, 1, 2, 300, 301, 302]),
+        (184, [184, 185, 186, 300, 301, 302]),
+        # no room for the order of the sink
+        (299, [299, 299, 299, 300, 301, 302]),
+        (301, [301, 301, 301, 301, 301, 302]),
+    ],
+)
+def test_a_sink_comes_nearer_as_a_whole(oldest, expected):
+    nothing = token(0)[:, :, :0].expand(1, 1, 0, 2, 3)
+    cache = SinkWindowCache(nothing, nothing, (0, 1, 2, 300, 301, 302), (3, 3))
+    assert list(cache.positions_from(oldest, 3)) == expected
+
+
+def test_without_a_sink_or_without_frames_nothing_is_moved_as_a_whole():
+    nothing = token(0)[:, :, :0]
+    assert SinkWindowCache.empty(nothing).positions_from(5, 1) == ()
+    assert SinkWindowCache(nothing, nothing, (2, 3, 7), (2, 1)).positions_from(3, 0) == (3, 3, 7)

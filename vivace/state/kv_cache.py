@@ -52,10 +52,7 @@ class SinkWindowCache:
         """
         if window_frames is None:
             return self, self._select(0, 0)
-        first = held = 0
-        while first < len(self.chunk_sizes) and held < num_sink_frames:
-            held += self.chunk_sizes[first]
-            first += 1
+        first = self._num_sink_chunks(num_sink_frames)
         last, window = first, sum(self.chunk_sizes[first:])
         while last < len(self.chunk_sizes) and window - self.chunk_sizes[last] >= window_frames:
             window -= self.chunk_sizes[last]
@@ -71,6 +68,26 @@ class SinkWindowCache:
             chunk_sizes=sink.chunk_sizes + tail.chunk_sizes,
         )
         return kept, dropped
+
+    def positions_from(self, oldest: int, num_sink_frames: int) -> tuple[int, ...]:
+        """The frames' positions with none before `oldest`.
+
+        The sink moves up as a whole, so that its frames keep their order; other frames move by themselves.
+        """
+        size = sum(self.chunk_sizes[: self._num_sink_chunks(num_sink_frames)])
+        sink, window = self.positions[:size], self.positions[size:]
+        shift = max(0, oldest - sink[0]) if sink else 0
+        # a cap shorter than sink and window together leaves no room for the sink's order
+        last = max(oldest, window[0] - 1) if window else None
+        moved = (position + shift if last is None else min(position + shift, last) for position in sink)
+        return (*moved, *(max(position, oldest) for position in window))
+
+    def _num_sink_chunks(self, num_sink_frames: int) -> int:
+        count = held = 0
+        while count < len(self.chunk_sizes) and held < num_sink_frames:
+            held += self.chunk_sizes[count]
+            count += 1
+        return count
 
     def _select(self, first_chunk: int, stop_chunk: int) -> "SinkWindowCache":
         start, stop = sum(self.chunk_sizes[:first_chunk]), sum(self.chunk_sizes[:stop_chunk])

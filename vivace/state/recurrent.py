@@ -15,3 +15,14 @@ class GdnState:
 
     numerator: Float[Tensor, "b heads dv dk"]
     denominator: Float[Tensor, "b heads dk"]
+
+
+@dataclass(frozen=True, slots=True)
+class LinearState:
+    """State of linear attention: o = numerator q / (denominator . q); sums that never decay.
+
+    `numerator` is the sum of values by rotated keys, `denominator` the sum of un-rotated keys.
+    """
+
+    numerator: Float[Tensor, "b heads dv dk"]
+    denominator: Float[Tensor, "b heads dk"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vivace.core.errors import WeightsError
+from vivace.models.adapters.checkpoint import warn_unknown
 
 Variant = Literal["streaming", "bidirectional"]
 
@@ -29,6 +30,7 @@ _TOP = {
     "final_layer.linear.": "final.",
 }
 _BLOCK = {
+    "attn.qkv.": "mixer.qkv.",
     "attn.q_norm.": "mixer.query_norm.",
     "attn.k_norm.": "mixer.key_norm.",
     "attn.proj.": "mixer.project.",
@@ -49,20 +51,28 @@ _BLOCK_EXACT = {
 }
 
 
-def from_official(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_official(official: Mapping[str, Tensor], source: str = "the checkpoint") -> dict[str, Tensor]:
     """Our tensors from an official state dict; prefixes `model.` and `module.` are stripped.
 
+    Tensors that enter no computation (`DROPPED`) are left out silently, unknown ones with a warning. Whether
+    all that a model needs is there is for `checkpoint.fill` to say.
+
     Raises:
-        WeightsError: If a name is unknown or a projection is incomplete.
+        WeightsError: If a projection is incomplete.
     """
     official = {re.sub(r"^(model\.|module\.)+", "", name): tensor for name, tensor in official.items()}
     ours: dict[str, Tensor] = {}
+    unknown: list[str] = []
     for name, tensor in official.items():
         if any(pattern.match(name) for pattern in DROPPED):
             continue
         block = re.match(r"^blocks\.(\d+)\.(.+)$", name)
         if block is None:
-            ours.update(_top_from_official(name, tensor))
+            top = _top_from_official(name, tensor)
+            if top is None:
+                unknown.append(name)
+            else:
+                ours.update(top)
             continue
         prefix, rest = f"blocks.{block[1]}.", block[2]
         if rest == "attn.q.weight":
@@ -70,7 +80,11 @@ def from_official(official: Mapping[str, Tensor]) -> dict[str, Tensor]:
             ours[f"{prefix}mixer.qkv.weight"] = torch.cat(parts)
         elif rest not in ("attn.k.weight", "attn.v.weight"):
             our = _block_name(rest)
-            ours[prefix + our] = _to_our_layout(our, tensor)
+            if our is None:
+                unknown.append(name)
+            else:
+                ours[prefix + our] = _to_our_layout(our, tensor)
+    warn_unknown(unknown, source)
     return ours
 
 
@@ -118,7 +132,7 @@ def _as_stored(weight: Tensor, is_gdn: bool, variant: Variant) -> Tensor:
     return stored
 
 
-def _top_from_official(name: str, tensor: Tensor) -> dict[str, Tensor]:
+def _top_from_official(name: str, tensor: Tensor) -> dict[str, Tensor] | None:
     if name == "final_layer.scale_shift_table":
         return {"final_table": tensor}
     if name == "x_embedder.proj.weight":
@@ -128,9 +142,7 @@ def _top_from_official(name: str, tensor: Tensor) -> dict[str, Tensor]:
     for theirs, our in _TOP.items():
         if name.startswith(theirs):
             return {our + name.removeprefix(theirs): tensor}
-    raise WeightsError(
-        f"unknown tensor {name} {tuple(tensor.shape)}; expected a SANA-Streaming V2V checkpoint"
-    )
+    return None
 
 
 def _top_to_official(name: str, tensor: Tensor) -> dict[str, Tensor]:
@@ -146,7 +158,7 @@ def _top_to_official(name: str, tensor: Tensor) -> dict[str, Tensor]:
     raise WeightsError(f"{name} is not a tensor of StreamingDit")
 
 
-def _block_name(rest: str) -> str:
+def _block_name(rest: str) -> str | None:
     if rest in _BLOCK_EXACT:
         return _BLOCK_EXACT[rest]
     for theirs, our in _BLOCK.items():
@@ -158,9 +170,7 @@ def _block_name(rest: str) -> str:
         "mlp.point_conv.conv.weight": "feed_forward.contract.weight",
         "mlp.t_conv.weight": "feed_forward.temporal",
     }
-    if rest in special:
-        return special[rest]
-    raise WeightsError(f"unknown block tensor {rest}; expected a SANA-Streaming V2V checkpoint")
+    return special.get(rest)
 
 
 def _to_our_layout(our: str, tensor: Tensor) -> Tensor:
