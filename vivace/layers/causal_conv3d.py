@@ -1,0 +1,216 @@
+"""3 x 3 x 3 convolutions over streams, and the layers of a video VAE that are made of them."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vivace.core.errors import StateError
+from vivace.ops.conv_input import Padding, Past, conv_input
+from vivace.state.conv import ConvTail
+
+KERNEL = 3
+Frames = Float[Tensor, "b c t h w"]
+Convolved = Float[Tensor, "b c2 t h w"]
+Stride = tuple[int, int, int]
+
+
+class Features(NamedTuple):
+    """The sum base + update + bias, not yet formed: whoever reads it next forms it in the same pass."""
+
+    update: Frames
+    base: Frames | None = None
+    bias: Float[Tensor, "c"] | None = None
+
+    @property
+    def total(self) -> Frames:
+        """The sum."""
+        total = self.update if self.bias is None else self.update + self.bias[:, None, None, None]
+        return total if self.base is None else self.base + total
+
+
+class Tails:
+    """Hands the tails of a stream out in order and collects the next ones.
+
+    With `looks_ahead` there is no stream: every convolution sees one frame to both sides.
+    """
+
+    def __init__(self, tails: tuple[ConvTail, ...] | None, *, looks_ahead: bool = False) -> None:
+        self._given = tails
+        self.looks_ahead = looks_ahead
+        self.starts_stream = tails is None
+        self.next: list[ConvTail] = []
+
+    def take(self, like: Frames) -> Past | None:
+        """The tail of the next convolution.
+
+        Raises:
+            StateError: If it belongs to a stream of another shape.
+        """
+        if self._given is None:
+            return None
+        if len(self.next) >= len(self._given):
+            raise StateError(f"got a state of {len(self._given)} tails; it belongs to another network")
+        tail = self._given[len(self.next)].frames
+        expected = (like.shape[0], like.shape[1], KERNEL - 1, *like.shape[3:])
+        if tuple(tail.shape) != expected:
+            raise StateError(
+                f"got a stream state of shape {tuple(tail.shape)}, expected {expected}; "
+                "a state serves only streams of the number and size that it was made with"
+            )
+        return tail.to(like.dtype)
+
+    def put(self, tail: Past) -> None:
+        """Keep the tail that the next call of the same convolution takes."""
+        self.next.append(ConvTail(tail))
+
+
+class CausalConv3d(nn.Module):
+    """A convolution over this frame and the two before it, or over one frame to both sides.
+
+    Before the start of a stream the first frame is repeated. The bias is left to whoever reads the result
+    (`Features.bias`), which saves a pass over memory.
+
+    Source: official LTX-2 VAE (LTX2VideoCausalConv3d).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, padding: Literal["zeros", "reflect"]) -> None:
+        super().__init__()
+        self.reflect = padding == "reflect"
+        fan_in = in_channels * KERNEL**3
+        weight = torch.randn(out_channels, in_channels, KERNEL, KERNEL, KERNEL) * fan_in**-0.5
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last_3d))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.prepare = conv_input
+
+    def forward(
+        self, x: Features, tails: Tails, *, activate: bool, num_outputs: int | None = None
+    ) -> Convolved:
+        """The convolved frames without bias.
+
+        Args:
+            x: What to convolve.
+            tails: The stream's tails; one is taken and one put.
+            activate: Whether `x` is normalised and passed through SiLU first.
+            num_outputs: Compute only the first channels; None means all.
+        """
+        return self._convolve(x, tails, activate, keep_total=False, num_outputs=num_outputs)[0]
+
+    def with_total(self, x: Features, tails: Tails, *, activate: bool) -> tuple[Convolved, Frames]:
+        """The convolved frames without bias, and the total of `x`, formed in the same pass."""
+        y, total = self._convolve(x, tails, activate, keep_total=True)
+        return y, x.total if total is None else total
+
+    def _convolve(
+        self, x: Features, tails: Tails, activate: bool, *, keep_total: bool, num_outputs: int | None = None
+    ) -> tuple[Convolved, Frames | None]:
+        padding = Padding(before=KERNEL - 1, reflect=self.reflect)
+        if tails.looks_ahead:
+            padding = Padding(before=1, after=1, reflect=self.reflect)
+        read = self.prepare(
+            x.update,
+            tails.take(x.update),
+            padding,
+            base=x.base,
+            bias=x.bias,
+            activate=activate,
+            keep_total=keep_total,
+        )
+        if not tails.looks_ahead:
+            tails.put(read.tail)
+        # without reflection the convolution itself pads with zeros, which costs nothing
+        border = 0 if self.reflect else 1
+        return F.conv3d(read.padded, self.weight[:num_outputs], padding=(0, border, border)), read.total
+
+
+class ConvBlock(nn.Module):
+    """x + conv(act(norm(conv(act(norm(x)))))).
+
+    Source: official LTX-2 VAE (LTX2VideoResnetBlock3d without noise and timestep).
+    """
+
+    def __init__(self, channels: int, *, padding: Literal["zeros", "reflect"]) -> None:
+        super().__init__()
+        self.conv_1 = CausalConv3d(channels, channels, padding=padding)
+        self.conv_2 = CausalConv3d(channels, channels, padding=padding)
+
+    def forward(self, x: Features, tails: Tails) -> Features:
+        """The block's sum, not yet formed."""
+        y, total = self.conv_1.with_total(x, tails, activate=True)
+        y = self.conv_2(Features(y, bias=self.conv_1.bias), tails, activate=True)
+        return Features(y, total, self.conv_2.bias)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResampleSpec:
+    """How a layer trades positions for channels: neighbours a channel takes in, or gives."""
+
+    stride: Stride
+
+    @property
+    def num_neighbours(self) -> int:
+        """Positions that become one."""
+        frames, rows, columns = self.stride
+        return frames * rows * columns
+
+
+class Shrink(nn.Module):
+    """Fewer positions: a convolution, then neighbours stacked in channels, plus their grouped means.
+
+    Source: official LTX-2 VAE (LTX2VideoDownsampler3d).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, spec: ResampleSpec, *, padding: Literal["zeros", "reflect"]
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.out_channels = out_channels
+        self.conv = CausalConv3d(in_channels, out_channels // spec.num_neighbours, padding=padding)
+
+    def forward(self, x: Features, tails: Tails) -> Features:
+        """Frames of a stream, or of a clip; at the start of either the first frame is repeated to fill up."""
+        if tails.starts_stream and self.spec.stride[0] > 1:
+            total = x.total
+            x = Features(
+                torch.cat([total[:, :, :1].expand(-1, -1, self.spec.stride[0] - 1, -1, -1), total], 2)
+            )
+        y, total = self.conv.with_total(x, tails, activate=False)
+        stacked = self._stack(y + self.conv.bias[:, None, None, None])
+        means = self._stack(total).unflatten(-1, (self.out_channels, -1)).mean(dim=-1)
+        return Features((stacked + means).movedim(-1, 1))
+
+    def _stack(self, x: Frames) -> Float[Tensor, "b t2 h2 w2 c2"]:
+        frames, rows, columns = self.spec.stride
+        return rearrange(x, "b c (t i) (h j) (w k) -> b t h w (c i j k)", i=frames, j=rows, k=columns)
+
+
+class Grow(nn.Module):
+    """More positions: a convolution whose channels are laid out as neighbours, plus the same of its input.
+
+    Source: official LTX-2 VAE (LTX2VideoUpsampler3d with residual).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, spec: ResampleSpec, *, padding: Literal["zeros", "reflect"]
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.conv = CausalConv3d(in_channels, out_channels * spec.num_neighbours, padding=padding)
+
+    def forward(self, x: Features, tails: Tails) -> Features:
+        """Frames of a stream, or of a clip; at the start of either all but one of the first are dropped."""
+        y, total = self.conv.with_total(x, tails, activate=False)
+        frames, rows, columns = self.spec.stride
+        sizes = {"i": frames, "j": rows, "k": columns}
+        # the input has fewer channels once laid out, so it is added to several groups of them
+        residual = rearrange(total, "b (c i j k) t h w -> b t i h j w k 1 c", **sizes)
+        grown = rearrange(y, "b (n c i j k) t h w -> b t i h j w k n c", c=residual.shape[-1], **sizes)
+        bias = rearrange(self.conv.bias, "(n c i j k) -> i 1 j 1 k n c", c=residual.shape[-1], **sizes)
+        out = torch.empty(grown.shape, dtype=y.dtype, device=y.device).copy_(grown).add_(residual).add_(bias)
+        out = rearrange(out, "b t i h j w k n c -> b (n c) (t i) (h j) (w k)")
+        return Features(out[:, :, frames - 1 :] if tails.starts_stream else out)
