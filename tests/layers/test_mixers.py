@@ -6,9 +6,10 @@ from torch import Tensor
 
 from streaming import partitions
 from vivace.core.errors import ConfigError
-from vivace.layers.attention import CrossAttention, SinkWindowAttention, SoftmaxSpec
+from vivace.layers.attention import CrossAttention, SinkWindowAttention, SoftmaxSpec, additive_mask
 from vivace.layers.feed_forward import GluConvFeedForward
 from vivace.layers.gdn import GdnMixer, GdnSpec
+from vivace.layers.linear_attention import LinearMixer, LinearSpec
 from vivace.layers.rope import axis_pairs, rotate, rotation_table
 
 DIM, HEADS, SIZE, FRAMES = 24, 2, (2, 3), 7
@@ -33,7 +34,7 @@ def table(start: int, frames: int) -> Tensor:
 
 def run(layer: torch.nn.Module, x: Tensor, state, chunks, start: int):
     match layer:
-        case GdnMixer():
+        case GdnMixer() | LinearMixer():
             return layer(x, table(start, x.shape[1]), state, chunks)
         case SinkWindowAttention():
             return layer(x, table(start, x.shape[1]), state, chunks, start, SIZE, write=True)
@@ -43,6 +44,7 @@ def run(layer: torch.nn.Module, x: Tensor, state, chunks, start: int):
 
 LAYERS = {
     "gdn": lambda: GdnMixer(DIM, HEADS, GdnSpec()),
+    "linear": lambda: LinearMixer(DIM, HEADS, LinearSpec()),
     "window": lambda: SinkWindowAttention(DIM, HEADS, SoftmaxSpec(num_sink_frames=1, window_frames=2)),
     "capped": lambda: SinkWindowAttention(
         DIM, HEADS, SoftmaxSpec(num_sink_frames=1, window_frames=2, max_distance_frames=3)
@@ -79,7 +81,7 @@ def test_a_later_chunk_never_changes_an_earlier_one(kind):
     assert not torch.equal(before[:, 4:], after[:, 4:])
 
 
-@pytest.mark.parametrize("kind", ["gdn", "history", "feed_forward"])
+@pytest.mark.parametrize("kind", ["gdn", "linear", "history", "feed_forward"])
 def test_memory_reaches_the_next_chunk(kind):
     layer, x = randomised(LAYERS[kind]()), tokens()
     changed = x.clone()
@@ -140,12 +142,12 @@ def test_a_head_of_112_gives_the_official_axis_split():
 def test_masked_text_is_never_seen():
     layer = randomised(CrossAttention(DIM, HEADS))
     text = torch.randn(1, 5, DIM, dtype=torch.float64)
-    mask = torch.tensor([[True, True, True, False, False]])
+    mask = additive_mask(torch.tensor([[True, True, True, False, False]]), torch.float64)
     changed = text.clone()
     changed[:, 3:] += 1
     outs = [layer(tokens(), *layer.project_text(each), mask) for each in (text, changed, text[:, :3])[:2]]
     assert torch.equal(*outs)
-    short = layer(tokens(), *layer.project_text(text[:, :3]), mask[:, :3])
+    short = layer(tokens(), *layer.project_text(text[:, :3]), mask[..., :3])
     torch.testing.assert_close(short, outs[0])
 
 

@@ -11,7 +11,10 @@ from torch.nn import functional as F
 
 from vivace.core.errors import ConfigError
 from vivace.layers.norm import RmsNorm
-from vivace.layers.rope import Rotation, rotate, rotation_table
+from vivace.layers.rope import PastRotation, Rotation, rotation_table
+from vivace.ops.attention import attend
+from vivace.ops.rotary import joined_rotated
+from vivace.ops.row_norm import normed_rotated_heads
 from vivace.state.kv_cache import SinkWindowCache
 
 FrameTokens = Float[Tensor, "b t s dim"]
@@ -70,6 +73,8 @@ class SinkWindowAttention(nn.Module):
         size: tuple[int, int],
         *,
         write: bool,
+        past_table: PastRotation | None = None,
+        origin: int = 0,
     ) -> tuple[FrameTokens, SinkWindowCache]:
         """Attend over what is kept and the current chunk, chunk after chunk.
 
@@ -82,19 +87,23 @@ class SinkWindowAttention(nn.Module):
             size: Token rows and columns of a frame.
             write: False leaves the last chunk out of the returned cache, which then only serves later chunks
                 of this call.
+            past_table: Rotation of what is kept, as `past_rotation` gives it; None computes it here.
+            origin: Latent frame that stands at position 0 in `table`.
         """
         query, key, value = self.qkv(x).chunk(3, dim=-1)
-        query, key = self._split(self.query_norm(query)), self._split(self.key_norm(key))
-        value = self._split(value)
+        rotated_query = normed_rotated_heads(query, self.query_norm.weight, table, self.query_norm.eps)
+        key = self.key_norm(key)
+        rotated_key = normed_rotated_heads(key, None, table, self.key_norm.eps)
+        key, value = self._split(key), self._split(value)
         cache = SinkWindowCache.empty(key) if state is None else state
-        rotated_query, rotated_key = rotate(query, table), rotate(key, table)
         outputs: list[Tensor] = []
         first = 0
         for index, frames in enumerate(chunks):
             chunk = slice(first, first + frames)
-            past_key = self._rotate_past(cache, start + first, size)
-            keys = torch.cat([past_key, rotated_key[:, :, chunk]], dim=2)
-            values = torch.cat([cache.value, value[:, :, chunk]], dim=2)
+            if index > 0 or past_table is None:
+                past_table = self.past_rotation(cache, start + first, size, origin)
+            current = rotated_key[:, :, chunk], value[:, :, chunk]
+            keys, values = joined_rotated((cache.key, cache.value), past_table, current)
             outputs.append(_attend(rotated_query[:, :, chunk], keys, values))
             if write or index + 1 < len(chunks):
                 cache = cache.append(key[:, :, chunk], value[:, :, chunk], start + first)
@@ -103,13 +112,16 @@ class SinkWindowAttention(nn.Module):
         out = rearrange(torch.cat(outputs, dim=2), "b heads t s d -> b t s (heads d)")
         return self.project(out * F.silu(self.output_gate(x)).to(out.dtype)), cache
 
-    def _rotate_past(self, cache: SinkWindowCache, start: int, size: tuple[int, int]) -> HeadTokens:
-        if not cache.positions:
-            return cache.key
+    def past_rotation(
+        self, cache: SinkWindowCache, start: int, size: tuple[int, int], origin: int = 0
+    ) -> PastRotation:
+        """Rotation of the cached frames for a chunk that begins at latent frame `start`."""
         cap = self.spec.max_distance_frames
-        positions = cache.positions if cap is None else tuple(max(p, start - cap) for p in cache.positions)
-        table = rotation_table(positions, *size, cache.key.shape[-1], cache.key.device)
-        return rotate(cache.key, table)
+        positions = cache.positions
+        if cap is not None:
+            positions = cache.positions_from(start - cap, self.spec.num_sink_frames)
+        positions = tuple(position - origin for position in positions)
+        return rotation_table(positions, *size, cache.key.shape[-1], cache.key.device)
 
     def _split(self, x: FrameTokens) -> HeadTokens:
         return rearrange(x, "b t s (heads d) -> b heads t s d", heads=self.num_heads)
@@ -123,8 +135,19 @@ def _attend(query: HeadTokens, key: KeptTokens, value: KeptTokens) -> HeadTokens
         weights = torch.softmax(query * query.shape[-1] ** -0.5 @ key.mT, dim=-1)
         out = weights @ value
     else:
-        out = F.scaled_dot_product_attention(query, key, value)
+        out = attend(query, key, value)
     return rearrange(out, "b heads (t s) d -> b heads t s d", t=frames)
+
+
+def additive_mask(mask: Bool[Tensor, "b m"], dtype: torch.dtype) -> Float[Tensor, "b 1 1 m"]:
+    """Zero where `mask` is true and minus infinity elsewhere; every row of `mask` needs a true entry.
+
+    The storage ends on a multiple of 16 elements, which spares fused attention a copy of its own.
+    """
+    tokens = mask.shape[1]
+    hidden = F.pad(~mask, (0, -tokens % 16), value=True)
+    added = torch.zeros(hidden.shape, dtype=dtype, device=mask.device).masked_fill(hidden, float("-inf"))
+    return added[:, None, None, :tokens]
 
 
 class CrossAttention(nn.Module):
@@ -151,12 +174,12 @@ class CrossAttention(nn.Module):
         x: FrameTokens,
         key: Float[Tensor, "b heads m d"],
         value: Float[Tensor, "b heads m d"],
-        mask: Bool[Tensor, "b m"],
+        mask: Float[Tensor, "b 1 1 m"],
     ) -> FrameTokens:
-        """Attend to the text tokens for which `mask` is true; every row of `mask` needs at least one."""
+        """Attend to the text tokens that `mask` (from `additive_mask`) leaves visible."""
         frames = x.shape[1]
         query = self._split(rearrange(self.query_norm(self.query(x)), "b t s dim -> b (t s) dim"))
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :])
+        out = attend(query, key, value, mask)
         return self.project(rearrange(out, "b heads (t s) d -> b t s (heads d)", t=frames))
 
     def _split(self, x: Float[Tensor, "b n dim"]) -> Float[Tensor, "b heads n d"]:

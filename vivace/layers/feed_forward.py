@@ -1,13 +1,17 @@
 """Gated convolutional feed-forward with a temporal convolution that looks back one frame across chunks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from vivace.layers.quantized import Format, QuantizedLinear
+from vivace.ops.depthwise_glu import silu_depthwise_glu
+from vivace.ops.fp8_linear import Fp8Rows
+from vivace.ops.kernel_choice import serves
+from vivace.ops.temporal_sum import temporal_sum
 from vivace.state.conv import ConvTail
 
 FrameTokens = Float[Tensor, "b t s dim"]
@@ -28,30 +32,63 @@ class GluConvFeedForward(nn.Module):
         self.depthwise = nn.Conv2d(2 * hidden_dim, 2 * hidden_dim, 3, padding=1, groups=2 * hidden_dim)
         self.contract = nn.Linear(hidden_dim, dim, bias=False)
         self.temporal = nn.Parameter(torch.zeros(3, dim, dim))
+        self.taps: nn.ModuleList | None = None
 
     def forward(
         self, x: FrameTokens, state: ConvTail | None, chunks: Sequence[int], size: tuple[int, int]
     ) -> tuple[FrameTokens, ConvTail]:
         """Transform sum(chunks) latent frames of `size` rows and columns; returns the last as context."""
         rows, columns = size
-        hidden = F.silu(self.expand(x))
-        # a channels-last view of the tokens: the convolution reads them without a copy
-        image = rearrange(hidden, "b t (h w) c -> (b t) c h w", h=rows, w=columns)
-        mixed = rearrange(self.depthwise(image), "(b t) c h w -> b t (h w) c", b=x.shape[0])
-        value, gate = mixed.chunk(2, dim=-1)
-        y = self.contract(value * F.silu(gate))
-        out = self._temporal(y, state, chunks)
+        glued = silu_depthwise_glu(self.expand(x), self.depthwise.weight, self.depthwise.bias, size)
+        if state is None:
+            left = glued.new_zeros(*glued.shape[:1], 1, glued.shape[2], x.shape[-1])
+        else:
+            left = rearrange(state.frames, "b c t h w -> b t (h w) c").to(glued.dtype)
+        y = self._contract_behind(left, glued)
+        out = self._temporal(y, chunks)
         return out, ConvTail(rearrange(y[:, -1:], "b t (h w) c -> b c t h w", h=rows, w=columns))
 
-    def _temporal(self, y: FrameTokens, state: ConvTail | None, chunks: Sequence[int]) -> FrameTokens:
-        before, center, after = self.temporal.to(y.dtype).unbind()
-        if state is None:
-            left = torch.zeros_like(y[:, :1])
-        else:
-            left = rearrange(state.frames, "b c t h w -> b t (h w) c").to(y.dtype)
-        out = y + y @ center + torch.cat([left, y[:, :-1]], dim=1) @ before
-        if max(chunks) > 1:
-            ends = torch.tensor(chunks).cumsum(0) - 1
-            right = F.pad(y[:, 1:], (0, 0, 0, 0, 0, 1)).index_fill(1, ends.to(y.device), 0)
-            out = out + right @ after
-        return out
+    def quantize_temporal(self, to: Format) -> None:
+        """Round the three products of the temporal convolution; its parameter is gone afterwards."""
+        weights = self.temporal.detach().mT
+        self.taps = nn.ModuleList(QuantizedLinear(weight.contiguous(), None, to) for weight in weights)
+        self.register_parameter("temporal", None)
+
+    def _contract_behind(
+        self, left: Float[Tensor, "b 1 s dim"], glued: Float[Tensor, "b t s width"]
+    ) -> Float[Tensor, "b left_and_t s dim"]:
+        """The contracted frames with `left` before them."""
+        contract = self.contract
+        is_plain = isinstance(contract, nn.Linear) and glued.dtype == contract.weight.dtype
+        if not is_plain or glued.shape[0] > 1 or not serves(glued, contract.weight):
+            return torch.cat([left, self.contract(glued)], dim=1)
+        joined = glued.new_empty(1, glued.shape[1] + 1, *left.shape[2:])
+        joined[:, :1].copy_(left)
+        torch.mm(glued.flatten(0, 2), contract.weight.mT, out=joined[0, 1:].flatten(0, 1))
+        return joined
+
+    def _temporal(
+        self, y: Float[Tensor, "b left_and_t s dim"], chunks: Sequence[int]
+    ) -> Float[Tensor, "b t s dim"]:
+        """The temporal convolution of all frames but the first, which they only look back to."""
+        last = y.shape[1]
+        product = self._products(y)
+        earlier, center = product(0, slice(0, last - 1)), product(1, slice(1, last))
+        if max(chunks) == 1:
+            return y[:, 1:] + center + earlier
+        return temporal_sum(y[:, 1:], center, earlier, product(2, slice(2, last)), chunks)
+
+    def _products(self, y: FrameTokens) -> Callable[[int, slice], Tensor]:
+        """Products of some of the frames with the weight of one tap."""
+        if self.taps is None:
+            temporal = self.temporal.to(y.dtype)
+            # two axes, or a slice in time of one stream would be multiplied frame by frame
+            return lambda tap, frames: (y[:, frames].reshape(-1, y.shape[-1]) @ temporal[tap]).view(
+                y[:, frames].shape
+            )
+        taps = [tap for tap in self.taps if isinstance(tap, QuantizedLinear)]
+        rounded = taps[0].rounded(y)
+        if isinstance(rounded, Tensor):
+            return lambda tap, frames: taps[tap].product(rounded[:, frames], y.dtype)
+        values, scales = rounded
+        return lambda tap, frames: taps[tap].product(Fp8Rows(values[:, frames], scales[:, frames]), y.dtype)

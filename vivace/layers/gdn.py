@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.layers.norm import RmsNorm
-from vivace.layers.rope import Rotation, rotate
-from vivace.ops.frame_gdn import FrameGdnInputs, frame_gdn
+from vivace.layers.rope import Rotation
+from vivace.ops.frame_gdn import GdnProjections, gated_frame_gdn
 from vivace.state.recurrent import GdnState
 
 FrameTokens = Float[Tensor, "b t s dim"]
@@ -62,36 +61,27 @@ class GdnMixer(nn.Module):
     ) -> tuple[FrameTokens, GdnState]:
         """Mix the tokens of sum(chunks) latent frames; returns tokens and the state after them."""
         numerator, denominator = (None, None) if state is None else (state.numerator, state.denominator)
-        inputs = self._inputs(x, table)
-        mixed, numerator, denominator = frame_gdn(inputs, chunks, numerator, denominator)
-        out = rearrange(mixed, "b heads t s d -> b t s (heads d)")
-        out = out * F.silu(self.output_gate(x))
-        return self.project(out.to(x.dtype)), GdnState(numerator, denominator)
+        projections = self.projections(x, table)
+        mixed, numerator, denominator = gated_frame_gdn(projections, chunks, numerator, denominator)
+        return self.project(mixed), GdnState(numerator, denominator)
 
-    def _inputs(self, x: FrameTokens, table: Rotation) -> FrameGdnInputs:
+    def projections(self, x: FrameTokens, table: Rotation) -> GdnProjections:
+        """All that the tokens say about themselves: queries, keys, values and gates."""
         query, key, value = self.qkv(x).chunk(3, dim=-1)
-        query, key = self._split(F.relu(self.query_norm(query))), self._split(F.relu(self.key_norm(key)))
-        head_dim, tokens_per_frame = key.shape[-1], key.shape[-2]
-        key = key.float() * (head_dim * tokens_per_frame) ** -0.5
-        query = query.float()
-        return FrameGdnInputs(
+        # one narrow product instead of two, each of which would read all tokens
+        weight = torch.cat([self.write_strength.weight, self.decay_gate.weight])
+        bias = torch.cat([self.write_strength.bias, self.decay_gate.bias])
+        write_logit, decay_logit = F.linear(x, weight, bias).chunk(2, dim=-1)
+        return GdnProjections(
             query=query,
             key=key,
-            rotated_query=rotate(query, table),
-            rotated_key=rotate(key, table),
-            value=self._split(value),
-            beta=rearrange(self.beta(x), "b t s heads -> b heads t s"),
-            decay=rearrange(self.decay(x), "b t heads -> b heads t"),
+            value=value,
+            query_scale=self.query_norm.weight,
+            key_scale=self.key_norm.weight,
+            table=table,
+            write_logit=write_logit,
+            decay_logit=decay_logit,
+            log_rate=self.log_rate,
+            rate_bias=self.rate_bias,
+            output_logit=self.output_gate(x),
         )
-
-    def beta(self, x: FrameTokens) -> Float[Tensor, "b t s heads"]:
-        """Write strength of every token and head, in (0, 1)."""
-        return self.write_strength(x).float().sigmoid()
-
-    def decay(self, x: FrameTokens) -> Float[Tensor, "b t heads"]:
-        """Forgetting factor of every frame and head, in (0, 1)."""
-        rate = F.softplus(self.decay_gate(x.mean(dim=2)).float() + self.rate_bias.float())
-        return torch.exp(-self.log_rate.float().exp() * rate)
-
-    def _split(self, x: FrameTokens) -> Float[Tensor, "b heads t s d"]:
-        return rearrange(x, "b t s (heads d) -> b heads t s d", heads=self.num_heads)

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vivace.ops.row_norm import gated_sum, modulated_norm, sum_and_modulated_norm
+
 FrameTokens = Float[Tensor, "b t s dim"]
 PerFrame = Float[Tensor, "b t dim"]
 
@@ -40,9 +42,17 @@ class Modulation(NamedTuple):
     scale: Float[Tensor, "b t_or_1 1 dim"]
     gate: Float[Tensor, "b t_or_1 1 dim"]
 
-    def apply(self, x: FrameTokens) -> FrameTokens:
-        """Shift and scale normalised tokens."""
-        return torch.addcmul(self.shift, x, 1 + self.scale)
+    def norm(self, x: FrameTokens) -> FrameTokens:
+        """Layer norm, scaled and shifted."""
+        return modulated_norm(x, self.shift, self.scale)
+
+    def sum_and_norm(self, x: FrameTokens, added: FrameTokens) -> tuple[FrameTokens, FrameTokens]:
+        """x + added, and its layer norm, scaled and shifted."""
+        return sum_and_modulated_norm(x, added, self.shift, self.scale)
+
+    def gated_sum(self, x: FrameTokens, added: FrameTokens) -> FrameTokens:
+        """x + gate * added."""
+        return gated_sum(x, self.gate, added)
 
 
 class ModulationTable(nn.Module):

@@ -3,7 +3,8 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from vivace.ops.row_norm import rms_norm
 
 
 class RmsNorm(nn.Module):
@@ -19,9 +20,4 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "... dim"]) -> Float[Tensor, "... dim"]:
         """Normalise in fp32, return in the dtype of `x`."""
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
-
-
-def layer_norm(x: Float[Tensor, "... dim"], eps: float = 1e-6) -> Float[Tensor, "... dim"]:
-    """Layer norm over the last axis without learned parameters."""
-    return F.layer_norm(x, x.shape[-1:], eps=eps)
+        return rms_norm(x, self.weight, self.eps)

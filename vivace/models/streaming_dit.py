@@ -1,8 +1,8 @@
 """The streaming diffusion transformer: a stack of specified blocks whose memory is a value."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import torch
 from einops import rearrange
@@ -11,19 +11,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.core.errors import ConfigError, StateError
-from vivace.layers.attention import CrossAttention, SinkWindowAttention, SoftmaxSpec
+from vivace.layers.attention import CrossAttention, SinkWindowAttention, SoftmaxSpec, additive_mask
 from vivace.layers.feed_forward import GluConvFeedForward
 from vivace.layers.gdn import GdnMixer, GdnSpec
+from vivace.layers.linear_attention import LinearMixer, LinearSpec
 from vivace.layers.modulation import Modulation, ModulationTable, TimestepEmbedding
-from vivace.layers.norm import RmsNorm, layer_norm
-from vivace.layers.rope import Rotation, rotation_table
+from vivace.layers.norm import RmsNorm
+from vivace.layers.positions import FixedPositions, Positions, RollingPositions, rebased
+from vivace.layers.rope import PastRotation, Rotation, rotation_table
+from vivace.ops.row_norm import modulated_norm
 from vivace.state.conv import ConvTail
 from vivace.state.kv_cache import SinkWindowCache
-from vivace.state.recurrent import GdnState
+from vivace.state.recurrent import GdnState, LinearState
 from vivace.state.stream_state import StreamState
 
 FrameTokens = Float[Tensor, "b t s dim"]
-MixerSpec = GdnSpec | SoftmaxSpec
+MixerSpec = GdnSpec | SoftmaxSpec | LinearSpec
+MixerState = GdnState | SinkWindowCache | LinearState
+Memory = TypeVar("Memory", GdnState, SinkWindowCache, LinearState)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +36,7 @@ class DitSpec:
     """Everything that decides the shape of a streaming DiT.
 
     `in_channels` counts all concatenated channels (noisy latent plus source latent); `mixers` has one entry
-    a block.
+    a block. `positions` says whether a stream may go on for ever.
     """
 
     in_channels: int
@@ -42,12 +47,19 @@ class DitSpec:
     text_dim: int
     mixers: tuple[MixerSpec, ...]
     patch_size: int = 1
+    positions: Positions = field(default_factory=RollingPositions)
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
             raise ConfigError(f"DitSpec: dim {self.dim} must split into {self.num_heads} heads of even width")
         if not self.mixers:
             raise ConfigError("DitSpec.mixers: got no block, expected at least one")
+        capped = [m for m in self.mixers if isinstance(m, SoftmaxSpec) and m.max_distance_frames is not None]
+        if capped and isinstance(self.positions, FixedPositions):
+            raise ConfigError(
+                "DitSpec: fixed positions are absolute, so max_distance_frames must be None; "
+                "use RollingPositions to cap distances"
+            )
 
 
 def hybrid_mixers(
@@ -65,7 +77,7 @@ def hybrid_mixers(
 class BlockState:
     """Memory of one block."""
 
-    mixer: GdnState | SinkWindowCache
+    mixer: MixerState
     tail: ConvTail
 
 
@@ -82,12 +94,22 @@ DitState = StreamState[tuple[BlockState, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Rotations:
+    """Positions of a forward as rotations: its own frames, and what each block keeps of earlier ones."""
+
+    current: Rotation
+    past: tuple[PastRotation | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
     """Where the tokens of a forward stand on the axes of the stream."""
 
     table: Rotation
+    past_table: PastRotation | None
     chunks: Sequence[int]
     start: int
+    origin: int
     size: tuple[int, int]
     write: bool
 
@@ -103,6 +125,8 @@ class DitBlock(nn.Module):
                 self.mixer = GdnMixer(spec.dim, spec.num_heads, mixer)
             case SoftmaxSpec():
                 self.mixer = SinkWindowAttention(spec.dim, spec.num_heads, mixer)
+            case LinearSpec():
+                self.mixer = LinearMixer(spec.dim, spec.num_heads, mixer)
         self.cross = CrossAttention(spec.dim, spec.num_heads)
         self.feed_forward = GluConvFeedForward(spec.dim, int(spec.dim * spec.mlp_ratio))
 
@@ -117,24 +141,29 @@ class DitBlock(nn.Module):
         """Returns tokens and the memory after the last frame."""
         mix, feed = self.modulation(shared)
         mixed, memory = self._mix(mix, x, place, None if state is None else state.mixer)
-        x = torch.addcmul(x, mix.gate, mixed)
-        x = x + self.cross(x, *text)
-        normed = feed.apply(layer_norm(x))
+        x = mix.gated_sum(x, mixed)
+        x, normed = feed.sum_and_norm(x, self.cross(x, *text))
         fed, tail = self.feed_forward(normed, None if state is None else state.tail, place.chunks, place.size)
-        return torch.addcmul(x, feed.gate, fed), BlockState(memory, tail)
+        return feed.gated_sum(x, fed), BlockState(memory, tail)
 
     def _mix(
-        self, modulation: Modulation, x: FrameTokens, place: _Place, state: GdnState | SinkWindowCache | None
-    ) -> tuple[FrameTokens, GdnState | SinkWindowCache]:
-        normed = modulation.apply(layer_norm(x))
+        self, modulation: Modulation, x: FrameTokens, place: _Place, state: MixerState | None
+    ) -> tuple[FrameTokens, MixerState]:
+        normed = modulation.norm(x)
         if isinstance(self.mixer, GdnMixer):
-            if isinstance(state, SinkWindowCache):
-                raise StateError("got a key-value cache for a GDN block; the state belongs to another model")
-            return self.mixer(normed, place.table, state, place.chunks)
-        if isinstance(state, GdnState):
-            raise StateError("got a GDN state for a softmax block; the state belongs to another model")
+            return self.mixer(normed, place.table, _memory_of(state, GdnState), place.chunks)
+        if isinstance(self.mixer, LinearMixer):
+            return self.mixer(normed, place.table, _memory_of(state, LinearState), place.chunks)
         return self.mixer(
-            normed, place.table, state, place.chunks, place.start, place.size, write=place.write
+            normed,
+            place.table,
+            _memory_of(state, SinkWindowCache),
+            place.chunks,
+            place.start,
+            place.size,
+            write=place.write,
+            past_table=place.past_table,
+            origin=place.origin,
         )
 
 
@@ -172,6 +201,42 @@ class StreamingDit(nn.Module):
         pairs = [block.cross.project_text(context) for block in self._dit_blocks()]
         return TextContext(tuple(key for key, _ in pairs), tuple(value for _, value in pairs), mask)
 
+    def rotations(
+        self, frames: int, size: tuple[int, int], state: DitState | None, device: torch.device
+    ) -> Rotations:
+        """Rotations of a forward of `frames` latent frames of `size` latent rows and columns.
+
+        They are all that the position in the stream changes in a forward, so whoever replays one with other
+        positions replaces them.
+        """
+        patch, start = self.spec.patch_size, 0 if state is None else state.next_frame
+        tokens = size[0] // patch, size[1] // patch
+        head_dim = self.spec.dim // self.spec.num_heads
+        origin = self.spec.positions.origin(start, frames)
+        current = rotation_table(range(start - origin, start - origin + frames), *tokens, head_dim, device)
+        memory = () if state is None else state.peek()
+        past: list[PastRotation | None] = [None] * len(self.spec.mixers)
+        for index, (block, kept) in enumerate(zip(self._dit_blocks(), memory)):
+            if isinstance(block.mixer, SinkWindowAttention) and isinstance(kept.mixer, SinkWindowCache):
+                past[index] = block.mixer.past_rotation(kept.mixer, start, tokens, origin)
+        return Rotations(current, tuple(past))
+
+    def committed(self, memory: tuple[BlockState, ...], start: int, frames: int) -> DitState:
+        """The state after `frames` latent frames from `start`, for the origin that the next ones have."""
+        moved = self._origin(start + frames) - self._origin(start)
+        if moved:
+            memory = tuple(
+                BlockState(rebased(block.mixer, moved), block.tail)
+                if isinstance(block.mixer, (GdnState, LinearState))
+                else block
+                for block in memory
+            )
+        return StreamState(memory, start + frames)
+
+    def _origin(self, frame: int) -> int:
+        # no frames are asked for: a state may stand at the end of fixed positions
+        return self.spec.positions.origin(frame, 0)
+
     def forward(
         self,
         latent: Float[Tensor, "b c t h w"],
@@ -181,6 +246,7 @@ class StreamingDit(nn.Module):
         *,
         write: bool,
         chunks: Sequence[int] | None = None,
+        rotations: Rotations | None = None,
     ) -> tuple[Float[Tensor, "b out t h w"], DitState | None]:
         """Velocity of the latent's frames.
 
@@ -193,9 +259,11 @@ class StreamingDit(nn.Module):
             write: True consumes `state` and returns the next one; False only reads and returns `state`
                 unchanged.
             chunks: Chunk sizes that cover the frames; None means that they are one chunk.
+            rotations: From the method of that name, for the same frames and state; None computes them.
 
         Raises:
             StateError: If `state` was consumed before or belongs to another model.
+                With fixed positions, also if the stream goes on beyond them.
             ConfigError: If `chunks` do not add up to the frames.
         """
         frames, rows, columns = latent.shape[2], latent.shape[3], latent.shape[4]
@@ -208,20 +276,21 @@ class StreamingDit(nn.Module):
         memory = None if state is None else state.peek()
         patch = self.spec.patch_size
         size = rows // patch, columns // patch
-        head_dim = self.spec.dim // self.spec.num_heads
-        table = rotation_table(range(start, start + frames), *size, head_dim, latent.device)
-        place = _Place(table, chunks, start, size, write)
-
+        if rotations is None:
+            rotations = self.rotations(frames, (rows, columns), state, latent.device)
         x = self.embed(rearrange(latent, "b c t (h ph) (w pw) -> b t (h w) (c ph pw)", ph=patch, pw=patch))
         time = self.timestep(sigma)
         shared = self.shared_modulation(F.silu(time))
+        mask = additive_mask(text.mask, x.dtype)
+        origin = self.spec.positions.origin(start, frames)
         written: list[BlockState] = []
         for index, block in enumerate(self._dit_blocks()):
-            pair = text.keys[index], text.values[index], text.mask
+            place = _Place(rotations.current, rotations.past[index], chunks, start, origin, size, write)
+            pair = text.keys[index], text.values[index], mask
             x, block_state = block(x, shared, pair, place, None if memory is None else memory[index])
             written.append(block_state)
         shift, scale = (time[:, :, None, None] + self.final_table).unbind(dim=-2)
-        x = self.final(torch.addcmul(shift, layer_norm(x), 1 + scale))
+        x = self.final(modulated_norm(x, shift, scale))
         velocity = rearrange(
             x, "b t (h w) (c ph pw) -> b c t (h ph) (w pw)", h=size[0], w=size[1], ph=patch, pw=patch
         )
@@ -230,4 +299,13 @@ class StreamingDit(nn.Module):
         if state is not None:
             # consumed only now: a forward that failed can be tried again with the same state
             state.take()
-        return velocity, StreamState(tuple(written), start + frames)
+        return velocity, self.committed(tuple(written), start, frames)
+
+
+def _memory_of(state: MixerState | None, kind: type[Memory]) -> Memory | None:
+    if state is None or isinstance(state, kind):
+        return state
+    raise StateError(
+        f"got a {type(state).__name__} for a block that keeps a {kind.__name__}; "
+        "the state belongs to another model"
+    )

@@ -1,4 +1,7 @@
-"""Frame-wise gated delta rule: `naive` is the definition, `chunked` the matmul form that runs everywhere."""
+"""Frame-wise gated delta rule: `naive` is the definition, `chunked` the matmul form that runs everywhere.
+
+`triton_forward` fuses a whole layer around it on a GPU, `recomputed` gives that a gradient.
+"""
 
 from collections.abc import Sequence
 
@@ -6,10 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vivace.ops.frame_gdn import chunked
+from vivace.ops.frame_gdn import chunked, recomputed
 from vivace.ops.frame_gdn.inputs import FrameGdnInputs
+from vivace.ops.frame_gdn.projections import GdnProjections
+from vivace.ops.kernel_choice import is_triton_device, serves
 
-__all__ = ["FrameGdnInputs", "frame_gdn"]
+__all__ = ["FrameGdnInputs", "GdnProjections", "frame_gdn", "gated_frame_gdn"]
+
+# the widest head whose states fit the tiles of the kernels
+MAX_FUSED_WIDTH = 128
 
 
 def frame_gdn(
@@ -22,3 +30,21 @@ def frame_gdn(
     # the state must stay fp32: autocast would multiply it in bf16
     with torch.autocast(inputs.value.device.type, enabled=False):
         return chunked.frame_gdn(inputs, chunks, numerator, denominator)
+
+
+def gated_frame_gdn(
+    projections: GdnProjections,
+    chunks: Sequence[int],
+    numerator: Float[Tensor, "b heads d d"] | None = None,
+    denominator: Float[Tensor, "b heads d"] | None = None,
+) -> tuple[Float[Tensor, "b t s dim"], Float[Tensor, "b heads d d"], Float[Tensor, "b heads d"]]:
+    """`frame_gdn` of projected tokens, from the norms of queries and keys to the output gate."""
+    width = projections.value.shape[-1] // projections.write_logit.shape[-1]
+    present = [x for x in (*projections, numerator, denominator) if x is not None]
+    if width > MAX_FUSED_WIDTH or not is_triton_device(*present):
+        return recomputed.plain(projections, chunks, numerator, denominator)
+    from vivace.ops.frame_gdn import triton_forward
+
+    if serves(*present):
+        return triton_forward.forward(projections, chunks, numerator, denominator)
+    return recomputed.with_gradient(triton_forward.forward, projections, chunks, numerator, denominator)
