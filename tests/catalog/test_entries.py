@@ -24,9 +24,29 @@ def test_an_unknown_name_lists_the_names_and_guesses():
         find_folder("x")
 
 
-def test_weights_that_are_not_bundled_are_explained():
-    with pytest.raises(InputError, match=r"not bundled .*Efficient-Large-Model/SANA-Streaming yet"):
+def test_weights_that_were_not_pulled_are_explained(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIVACE_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=r"not on this machine yet; .* vivace pull sana-streaming$"):
         find_folder("sana-streaming")
+
+
+def test_each_part_of_a_pullable_model_is_the_file_that_was_meant():
+    for entry in MODELS:
+        if not isinstance(entry.weights, HubWeights):
+            continue
+        dit, vae, text = entry.weights.parts
+        (name,) = dit.patterns
+        assert dit.holds(f"dit/{name}")
+        assert not dit.holds(name)
+        assert vae.holds(f"{vae.folder}/diffusion_pytorch_model.safetensors")
+        assert not vae.holds("transformer/diffusion_pytorch_model.safetensors")
+        assert text.holds("tokenizer.json")
+        assert text.holds("model-00001-of-00002.safetensors")
+        assert not text.holds("README.md")
+        assert not text.holds("onnx/config.json")
+        spec = entry.weights.dit_spec
+        assert spec.out_channels == entry.weights.vae_spec.latent_channels
+        assert spec.text_dim == 2304
 
 
 def test_a_bundled_model_lies_inside_the_package():

@@ -87,7 +87,13 @@ def test_a_missing_or_broken_file_gives_one_sentence(tmp_path):
 def test_the_environment_is_typed(monkeypatch, tmp_path):
     monkeypatch.setenv("VIVACE_HOME", str(tmp_path))
     monkeypatch.setenv("VIVACE_NUM_THREADS", "3")
-    assert Environment.read() == Environment(home=tmp_path, num_threads=3)
+    monkeypatch.setenv("VIVACE_HUB_ENDPOINT", "https://mirror.example/")
+    mirror = "https://mirror.example"
+    assert Environment.read() == Environment(home=tmp_path, num_threads=3, hub_endpoint=mirror)
+    monkeypatch.setenv("VIVACE_HUB_ENDPOINT", "mirror.example")
+    with pytest.raises(ConfigError, match="VIVACE_HUB_ENDPOINT"):
+        Environment.read()
+    monkeypatch.delenv("VIVACE_HUB_ENDPOINT")
     monkeypatch.setenv("VIVACE_NUM_THREADS", "many")
     with pytest.raises(ConfigError, match="many"):
         Environment.read()

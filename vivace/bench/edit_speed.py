@@ -13,7 +13,6 @@ from torch import Tensor
 from vivace.catalog.editor import Editor
 from vivace.catalog.sampling import editing_sigmas
 from vivace.core.errors import InputError
-from vivace.core.grid import ChunkPlan
 from vivace.pipelines.edit import EditPipeline
 from vivace.pipelines.stream import CommitMode, EditStream, StreamSettings
 from vivace.pipelines.work import Commit, Decode, Denoise, Encode, Work
@@ -88,7 +87,7 @@ def measure_speed(editor: Editor, settings: SpeedSettings) -> SpeedReport:
         ConfigError: If the picture size does not fit the VAE.
     """
     pipeline = editor.pipeline
-    plan = ChunkPlan.live(editor.defaults.frames_per_chunk)
+    plan = editor.defaults.plan
     stream = pipeline.open(
         PROMPT,
         StreamSettings(

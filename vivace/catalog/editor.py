@@ -13,10 +13,11 @@ from torch import Tensor
 from vivace.catalog.entries import find_folder
 from vivace.catalog.load import Precision, build_pipeline, use_threads
 from vivace.catalog.model_folder import EditorDefaults
+from vivace.catalog.needs import check_stream_room, stream_needs
 from vivace.catalog.sampling import editing_sigmas
 from vivace.core.errors import InputError
-from vivace.core.grid import ChunkPlan
-from vivace.data.fit import Crop, centre_crop, divisible_size, fit_size, resize_and_crop
+from vivace.data.fit import Crop, centre_crop, divisible_size, resize_and_crop
+from vivace.models.ltx2_vae import Ltx2Vae
 from vivace.pipelines.edit import EditPipeline
 from vivace.pipelines.stream import CommitMode, EditStream, Memories, Prompt, StreamSettings
 
@@ -68,8 +69,19 @@ class Editor:
         return self.pipeline.vae.grid.spatial_stride
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height at which a source of this size is edited: the native area, the source's aspect."""
-        return fit_size(width, height, self.defaults.native_area_px, self.size_multiple)
+        """Width and height at which a source of this size is edited; see `EditorDefaults.fit`."""
+        return self.defaults.fit(width, height, self.size_multiple)
+
+    def check_room(self, size: tuple[int, int]) -> None:
+        """Ask whether the GPU has room for one more stream of this width and height.
+
+        Raises:
+            InputError: If a full-size model has not; the sentence says what to lower.
+        """
+        pipeline = self.pipeline
+        if pipeline.device.type == "cuda" and isinstance(pipeline.vae, Ltx2Vae):
+            needs = stream_needs(pipeline.dit, pipeline.vae, self.defaults, size, pipeline.dtype)
+            check_stream_room(pipeline.device, needs, size)
 
     def encode_prompt(self, words: str) -> Prompt:
         """Prepare an instruction, so that changing to it later takes no time.
@@ -264,13 +276,14 @@ class LiveStream:
             raise InputError("the stream was closed and takes no more frames; open another one")
         if self._stream is None:
             self._size = self._size or self._editor.fit(source_width, source_height)
+            self._editor.check_room(self._size)
             settings = StreamSettings(
                 width_px=self._size[0],
                 height_px=self._size[1],
                 seed=self._options.seed,
                 sigmas=self._options.sigmas,
                 commit=self._options.commit,
-                plan=ChunkPlan.live(self._editor.defaults.frames_per_chunk),
+                plan=self._editor.defaults.plan,
             )
             self._stream = EditStream(settings, self._editor.pipeline.vae.grid, self._prompt)
         return self._stream

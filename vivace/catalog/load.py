@@ -1,5 +1,7 @@
 """Builds a ready editing pipeline from a model's weights on a chosen device, precision and thread count."""
 
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -7,15 +9,28 @@ import torch
 
 from vivace.catalog.allocator import keep_freed_memory
 from vivace.catalog.entries import find_folder
-from vivace.catalog.model_folder import DIT_PREFIX, DIT_SPEC_NAME, ModelFolder
+from vivace.catalog.model_folder import (
+    DIT_PREFIX,
+    DIT_SPEC_NAME,
+    LTX2_VAE_PREFIX,
+    LTX2_VAE_SPEC_NAME,
+    ModelFolder,
+)
+from vivace.catalog.needs import LARGE_BYTES, check_gpu_room, stream_needs, warn_of_cpu, weight_bytes
+from vivace.catalog.random_weights import random_dit, random_ltx2_vae
 from vivace.core.config import Environment, read_config
 from vivace.core.errors import InputError, WeightsError
+from vivace.models.adapters.checkpoint import fill
+from vivace.models.gemma_prompts import SPEC_NAME as GEMMA_SPEC_NAME
+from vivace.models.gemma_prompts import GemmaPrompts, GemmaPromptSpec
+from vivace.models.ltx2_vae import Ltx2Vae, Ltx2VaeSpec
 from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.shards import load_sharded
 from vivace.models.streaming_dit import DitSpec, StreamingDit
 from vivace.models.video_vae import SPEC_NAME as VAE_SPEC_NAME
 from vivace.models.video_vae import VideoVae, VideoVaeSpec
 from vivace.pipelines.edit import EditPipeline
+from vivace.pipelines.parts import PromptFeatureSource, StreamingVae
 
 Precision = Literal["auto", "fp32", "bf16"]
 Weights = Literal["stored", "random"]
@@ -48,28 +63,68 @@ def build_pipeline(
 ) -> EditPipeline:
     """As `load_pipeline`; `weights="random"` reads the specs only, which is enough to measure speed.
 
-    The prompt encoder is always read: it is small, and its tokenizer is data.
+    The prompt encoder is always read: its tokenizer is data.
+
+    Raises:
+        InputError: Also if the model sees whole clips only, or the device has no room for it.
     """
-    place = choose_device(device)
-    if place.type == "cpu":
-        keep_freed_memory()
-    vae, dit = _stored(folder) if weights == "stored" else _random(folder)
-    prompts = PromptEncoder.load(folder.prompt_encoder)
-    wanted = 2 * vae.spec.latent_channels, vae.spec.latent_channels, prompts.spec.dim
-    given = dit.spec.in_channels, dit.spec.out_channels, dit.spec.text_dim
-    if given != wanted:
-        raise WeightsError(
-            f"{folder.dit} takes and gives {given[:2]} channels and reads {given[2]} text features, but its "
-            f"VAE and prompt encoder have {wanted[:2]} and {wanted[2]}; use parts that were trained together"
+    if not folder.defaults.is_live:
+        raise InputError(
+            f"the model in {folder.dit.parent} sees whole clips at once and cannot edit a stream; use "
+            "sana-streaming, which was made from it"
         )
+    place = choose_device(device)
+    networks = load_networks(folder, place, choose_dtype(dtype, place), weights=weights)
     return EditPipeline(
-        vae,
-        dit,
-        prompts,
+        networks.vae,
+        networks.dit,
+        networks.prompts,
         device=place,
         dtype=choose_dtype(dtype, place),
         falling_noise=folder.defaults.falling_noise,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The parts of a model, not yet a pipeline."""
+
+    vae: StreamingVae
+    dit: StreamingDit
+    prompts: PromptFeatureSource
+
+
+def load_networks(
+    folder: ModelFolder, device: torch.device, dtype: torch.dtype, *, weights: Weights = "stored"
+) -> Networks:
+    """The networks of a model folder; large ones are built on the device, without a copy in main memory.
+
+    Raises:
+        WeightsError: If weights are missing or do not fit.
+        ConfigError: If a spec is missing or does not fit this version.
+        InputError: If the device has no room for them, or a package is not installed.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    spec = read_config(DitSpec, folder.dit / DIT_SPEC_NAME)
+    if not (folder.video_vae / LTX2_VAE_SPEC_NAME).is_file():
+        dit, vae = _small_dit(folder, spec, weights), _small_vae(folder, weights)
+        prompts, text_dim = _prompts(folder.prompt_encoder, device, dtype, stays=True)
+        _check_parts(folder, spec, vae.spec.latent_channels, text_dim)
+        return Networks(vae, dit, prompts)
+    vae_spec = read_config(Ltx2VaeSpec, folder.video_vae / LTX2_VAE_SPEC_NAME)
+    with torch.device("meta"):
+        vae, dit = Ltx2Vae(vae_spec), StreamingDit(spec)
+    text_stays = _check_room(folder, vae, dit, device, dtype)
+    prompts, text_dim = _prompts(folder.prompt_encoder, device, dtype, stays=text_stays)
+    _check_parts(folder, spec, vae_spec.latent_channels, text_dim)
+    if weights == "random":
+        return Networks(random_ltx2_vae(vae_spec, device, dtype), random_dit(spec, device, dtype), prompts)
+    for network, part, prefix in ((vae, folder.video_vae, LTX2_VAE_PREFIX), (dit, folder.dit, DIT_PREFIX)):
+        network.to(dtype).to_empty(device=device)
+        fill(network, load_sharded(part, prefix), str(part))
+        network.eval().requires_grad_(False)
+    return Networks(vae, dit, prompts)
 
 
 def choose_device(wanted: str | torch.device) -> torch.device:
@@ -120,16 +175,58 @@ def use_threads(num_threads: int | None) -> None:
     torch.set_num_threads(wanted)
 
 
-def _stored(folder: ModelFolder) -> tuple[VideoVae, StreamingDit]:
-    dit = StreamingDit(read_config(DitSpec, folder.dit / DIT_SPEC_NAME))
+def _small_dit(folder: ModelFolder, spec: DitSpec, weights: Weights) -> StreamingDit:
+    dit = StreamingDit(spec)
+    if weights == "random":
+        return dit
     try:
         dit.load_state_dict(load_sharded(folder.dit, DIT_PREFIX))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise WeightsError(f"the weights in {folder.dit} do not fit {DIT_SPEC_NAME}: {reason}") from None
-    return VideoVae.load(folder.video_vae), dit
+    return dit
 
 
-def _random(folder: ModelFolder) -> tuple[VideoVae, StreamingDit]:
-    vae = VideoVae(read_config(VideoVaeSpec, folder.video_vae / VAE_SPEC_NAME))
-    return vae, StreamingDit(read_config(DitSpec, folder.dit / DIT_SPEC_NAME))
+def _small_vae(folder: ModelFolder, weights: Weights) -> VideoVae:
+    if weights == "random":
+        return VideoVae(read_config(VideoVaeSpec, folder.video_vae / VAE_SPEC_NAME))
+    return VideoVae.load(folder.video_vae)
+
+
+def _check_parts(folder: ModelFolder, spec: DitSpec, latent_channels: int, text_dim: int) -> None:
+    wanted = 2 * latent_channels, latent_channels, text_dim
+    given = spec.in_channels, spec.out_channels, spec.text_dim
+    if given != wanted:
+        raise WeightsError(
+            f"{folder.dit} takes and gives {given[:2]} channels and reads {given[2]} text features, but its "
+            f"VAE and prompt encoder have {wanted[:2]} and {wanted[2]}; use parts that were trained together"
+        )
+
+
+def _prompts(
+    folder: Path, device: torch.device, dtype: torch.dtype, *, stays: bool
+) -> tuple[PromptFeatureSource, int]:
+    """The prompt encoder and the width of its features."""
+    if not (folder / GEMMA_SPEC_NAME).is_file():
+        small = PromptEncoder.load(folder)
+        return small, small.spec.dim
+    spec = read_config(GemmaPromptSpec, folder / GEMMA_SPEC_NAME)
+    large = GemmaPrompts.load(folder, spec, device=device, dtype=dtype, stays=stays)
+    return large, large.dim
+
+
+def _check_room(
+    folder: ModelFolder, vae: Ltx2Vae, dit: StreamingDit, device: torch.device, dtype: torch.dtype
+) -> bool:
+    """Whether the text encoder may stay on the device; warns where a large model meets a CPU."""
+    needed = weight_bytes(vae, dtype) + weight_bytes(dit, dtype)
+    text_encoder = sum(path.stat().st_size for path in folder.prompt_encoder.glob("*.safetensors"))
+    if device.type == "cuda":
+        return check_gpu_room(device, needed, text_encoder)
+    if needed > LARGE_BYTES:
+        defaults = folder.defaults
+        native = defaults.native_width_px, defaults.native_height_px
+        needs = stream_needs(dit, vae, defaults, native, dtype)
+        name = folder.dit.parent.name
+        warnings.warn(warn_of_cpu(name, needed + text_encoder, needs, dtype), stacklevel=2)
+    return True

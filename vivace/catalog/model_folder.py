@@ -10,11 +10,18 @@ from safetensors import SafetensorError, safe_open
 from vivace.core.config import read_config
 from vivace.core.errors import ConfigError, WeightsError
 from vivace.core.falling_noise import WEATHER, FallingNoise
+from vivace.core.grid import ChunkPlan
+from vivace.data.fit import fit_size
 from vivace.pipelines.stream import CommitMode
 
 DIT_PREFIX = "dit"
 DIT_SPEC_NAME = "dit.json"
+LTX2_VAE_PREFIX = "ltx2_vae"
+LTX2_VAE_SPEC_NAME = "ltx2_vae.json"
 DEFAULTS_NAME = "editor.json"
+
+# by how much the aspect of a source may differ from the native one before the native size is left
+NEAR_ASPECT = 0.03
 
 BUNDLED = Path(__file__).parent / "weights"
 
@@ -28,8 +35,10 @@ class EditorDefaults:
         native_height_px: Height likewise.
         num_denoising_steps: Model calls a chunk before the commit.
         commit: `clean_pass` writes the memories by one more call, `last_step` with the last step.
-        frames_per_chunk: Latent frames a chunk; the first chunk has one.
+        frames_per_chunk: Latent frames a chunk.
+        first_chunk_frames: Latent frames of a stream's first chunk.
         falling_noise: Groups of noise channels that fall, as in training.
+        is_live: Whether the model edits streams; False means that it sees whole clips at once.
     """
 
     native_width_px: int = 320
@@ -37,19 +46,37 @@ class EditorDefaults:
     num_denoising_steps: int = 4
     commit: CommitMode = "clean_pass"
     frames_per_chunk: int = 1
+    first_chunk_frames: int = 1
     falling_noise: tuple[FallingNoise, ...] = WEATHER
+    is_live: bool = True
 
     def __post_init__(self) -> None:
-        if (
-            min(self.native_width_px, self.native_height_px, self.num_denoising_steps, self.frames_per_chunk)
-            < 1
-        ):
+        sizes = self.native_width_px, self.native_height_px
+        frames = self.frames_per_chunk, self.first_chunk_frames
+        if min(*sizes, *frames, self.num_denoising_steps) < 1:
             raise ConfigError("EditorDefaults: sizes, steps and frames must be at least 1")
+
+    @property
+    def plan(self) -> ChunkPlan:
+        """Where the chunks of a stream begin and end."""
+        return ChunkPlan.live(self.frames_per_chunk, first_chunk_frames=self.first_chunk_frames)
 
     @property
     def native_area_px(self) -> int:
         """Pixels of a raw frame at the native size."""
         return self.native_width_px * self.native_height_px
+
+    def fit(self, width: int, height: int, multiple: int) -> tuple[int, int]:
+        """Width and height at which a source of this size is edited: the native area, the source's aspect.
+
+        A source of nearly the native aspect is cropped to the native size, which the model was trained at:
+        16:9 to 1280x704 with SANA-Streaming. `multiple` divides the sides.
+        """
+        native = self.native_width_px, self.native_height_px
+        is_near = abs(width * native[1] / (height * native[0]) - 1) < NEAR_ASPECT
+        if is_near and not any(side % multiple for side in native):
+            return native
+        return fit_size(width, height, self.native_area_px, multiple)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

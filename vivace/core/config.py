@@ -136,16 +136,26 @@ def read_config(cls: type[T], path: Path) -> T:
     return from_json(cls, data, path.name)
 
 
+def sleep_at_barriers() -> None:
+    """Have OpenMP's threads sleep while they wait for each other; only before torch is imported.
+
+    They spin by default. Where anything else runs on the same cores (codecs, a browser, another program), one
+    thread then burns the time that the other one, which lost its core, would need. A value that is set stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
     """The environment variables that Vivace reads; see docs/env.md."""
 
     home: Path
     num_threads: int | None
+    hub_endpoint: str | None
 
     @classmethod
     def read(cls) -> "Environment":
-        """Read VIVACE_HOME (where pulled weights live) and VIVACE_NUM_THREADS (CPU threads).
+        """Read VIVACE_HOME (where pulled weights live), VIVACE_HUB_ENDPOINT and VIVACE_NUM_THREADS.
 
         Raises:
             ConfigError: If a variable is set to something that cannot be used.
@@ -153,8 +163,12 @@ class Environment:
         threads = os.environ.get("VIVACE_NUM_THREADS")
         if threads is not None and (not threads.isdecimal() or int(threads) < 1):
             raise ConfigError(f"VIVACE_NUM_THREADS: got {threads!r}, expected a whole number of at least 1")
+        endpoint = os.environ.get("VIVACE_HUB_ENDPOINT") or None
+        if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+            raise ConfigError(f"VIVACE_HUB_ENDPOINT: got {endpoint!r}, expected an http or https address")
         default_home = Path.home() / ".cache" / "vivace"
         return cls(
             home=Path(os.environ.get("VIVACE_HOME") or default_home).expanduser(),
             num_threads=None if threads is None else int(threads),
+            hub_endpoint=None if endpoint is None else endpoint.rstrip("/"),
         )

@@ -17,6 +17,10 @@ class TruncatedInputError(InputError):
     """A source ended early or is damaged; what could be decoded was used (exit code 3)."""
 
 
+class VivaceWarning(UserWarning):
+    """Something works, but not as the user may expect; the command line prints the sentence."""
+
+
 class StateError(VivaceError):
     """A stream state was used after a forward had consumed it, or belongs to another stream shape."""
 

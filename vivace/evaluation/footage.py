@@ -13,7 +13,8 @@ from vivace.core.errors import InputError
 from vivace.core.shapes import Video
 from vivace.data.clips import ClipStore
 from vivace.data.fit import resize_and_crop
-from vivace.models.video_vae import GROUP, DecoderState, EncoderState, VideoVae
+from vivace.models.video_vae import GROUP
+from vivace.pipelines.parts import StreamingVae
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +59,11 @@ def ping_pong(index: int, num_frames: int) -> int:
 
 
 @torch.no_grad()
-def reconstruct(vae: VideoVae, video: Video) -> Video:
+def reconstruct(vae: StreamingVae, video: Video) -> Video:
     """A clip in [0, 1] streamed through the VAE one latent frame at a time; fp32 on the clip's device."""
     weight = next(vae.parameters())
     scaled = (video * 2 - 1).to(weight.device, weight.dtype)
-    encoder_state: EncoderState | None = None
-    decoder_state: DecoderState | None = None
+    encoder_state = decoder_state = None
     decoded = []
     for push in [scaled[:, :, :1], *scaled[:, :, 1:].split(GROUP, dim=2)]:
         latent, encoder_state = vae.encode(push, encoder_state)

@@ -12,9 +12,8 @@ from vivace.core.errors import ConfigError
 from vivace.core.falling_noise import FallingNoise
 from vivace.diffusion.noise import stream_noise
 from vivace.diffusion.sampler import euler_step
-from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
-from vivace.models.video_vae import VideoVae
+from vivace.pipelines.parts import PromptFeatureSource, StreamingVae
 from vivace.pipelines.stream import ChunkInFlight, EditStream, Memories, Prompt, StreamSettings, stepped
 from vivace.pipelines.work import Commit, Decode, Denoise, Encode, Work
 from vivace.state.stream_state import StreamState, join_states, split_state
@@ -40,18 +39,21 @@ class EditPipeline:
 
     def __init__(
         self,
-        vae: VideoVae,
+        vae: StreamingVae,
         dit: StreamingDit,
-        prompts: PromptEncoder,
+        prompts: PromptFeatureSource,
         *,
         device: torch.device,
         dtype: torch.dtype,
         falling_noise: Sequence[FallingNoise] = (),
     ) -> None:
-        """Move the networks; `falling_noise` names the noise channels that fall, as in the DiT's training."""
+        """Move VAE and DiT; `falling_noise` names the noise channels that fall, as in the DiT's training.
+
+        The prompt encoder stays where it is: it may live elsewhere, on the CPU for example.
+        """
         self.vae = vae.to(device, dtype).eval()
         self.dit = dit.to(device, dtype).eval()
-        self.prompts = prompts.eval()
+        self.prompts = prompts
         self.device = device
         self.dtype = dtype
         self.falling_noise = tuple(falling_noise)
@@ -65,7 +67,11 @@ class EditPipeline:
         """
         features = self.prompts.encode([words])
         text = features.tokens.to(self.device, self.dtype)
-        return Prompt(words, self.dit.embed_text(text, features.mask.to(self.device)))
+        context = self.dit.embed_text(text, features.mask.to(self.device))
+        if self.device.type == "cuda":
+            # whoever uses it next may do so on another stream
+            torch.cuda.current_stream(self.device).synchronize()
+        return Prompt(words, context)
 
     def open(self, words: str, settings: StreamSettings) -> EditStream:
         """A new stream.

@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -12,7 +12,6 @@ from vivace.core.errors import ConfigError, InputError
 from vivace.core.grid import Chunk, ChunkPlan, LatentGrid
 from vivace.diffusion.sampler import check_sigmas
 from vivace.models.streaming_dit import DitState, TextContext
-from vivace.models.video_vae import DecoderState, EncoderState
 from vivace.pipelines.work import Commit, Decode, Denoise, Encode, Work
 from vivace.state.stream_state import StreamState
 
@@ -55,11 +54,14 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """Everything a stream remembers between chunks: a value, so a stream can be cloned, saved and rewound."""
+    """Everything a stream remembers between chunks: a value, so a stream can be cloned, saved and rewound.
 
-    encoder: StreamState[EncoderState] | None
+    What `encoder` and `decoder` hold is a matter of the VAE.
+    """
+
+    encoder: StreamState[Any] | None
     dit: DitState | None
-    decoder: StreamState[DecoderState] | None
+    decoder: StreamState[Any] | None
 
     def clone(self) -> "Memories":
         """A copy that shares no memory."""
