@@ -18,6 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 CHECKED := vivace tests examples
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 .PHONY: help demo test test-browser check soak bench clean
 
@@ -37,8 +38,13 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# the page in a real browser; needs Chromium (Debian: apt install chromium)
+# the page in a real browser; Chromium is installed where it is missing and apt-get can do it
 test-browser: $(VENV)/.test
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  command -v apt-get >/dev/null && echo "Chromium is missing; installing it with apt-get." && \
+	  $(AS_ROOT) apt-get update -q && $(AS_ROOT) apt-get install -q -y chromium; } || { \
+	  echo "The tests of the page need Chromium, which could not be installed: apt-get is not there or not" \
+	    "allowed. Install it so that 'chromium' is found, then run make test-browser again."; exit 1; }
 	$(PYTEST) -m browser $(ARGS)
 
 soak: $(VENV)/.test

@@ -38,6 +38,18 @@ def test_every_frame_is_edited_at_its_own_time_and_the_sound_stays(edit, tmp_pat
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_playlist_gets_the_result_with_its_sound_and_a_server_that_is_gone_a_sentence(edit, clip, tmp_path):
+    report = edit(clip, tmp_path / "live.m3u8").report
+    assert report["frames_out"] == 13
+    assert report["audio"] == ["copied"]
+    times, frames = read_clip(tmp_path / "live.m3u8")
+    assert np.diff(times) == pytest.approx(np.full(12, 40), abs=1)
+    assert edit(clip, tmp_path / "out.mp4").code == 0
+    assert np.abs(frames.astype(int) - read_clip(tmp_path / "out.mp4")[1]).mean() < 8
+    refused = edit(clip, "rtmp://127.0.0.1:1/live/key")
+    assert "cannot write rtmp://127.0.0.1:1/live/key" in refused.sentence
+
+
 def test_a_prompt_changes_at_the_first_chunk_that_begins_at_its_time(edit, clip, tmp_path):
     plain, switched = tmp_path / "plain.mkv", tmp_path / "switched.mkv"
     edit(clip, plain, "--codec", "ffv1")
@@ -194,7 +206,7 @@ BAD_WORDS = [
     ("{clip} {out} --fps 0", "cannot read the frame rate '0'"),
     ("{clip} {out} --steps 9", "got 9 denoising steps, expected 1 to 8"),
     ("{clip} {out} --model huge", "unknown model 'huge'"),
-    ("{clip} {out} --model sana-streaming", "cannot pull"),
+    ("{clip} {out} --model sana-streaming", "vivace pull sana-streaming"),
     ("{clip} {out} --device tpu", "expected auto, cpu"),
     ("{clip} {out} --threads 0", "got 0 threads"),
     ("{clip} {out} --contact-sheet {folder}/a.jpg", "ending in .png"),

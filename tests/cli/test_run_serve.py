@@ -2,6 +2,7 @@
 
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -10,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
-from vivace.cli.arguments import ServeArguments
+from vivace.cli.live_arguments import ServeArguments
 from vivace.cli.run_serve import address, parse_ice_server, server_settings
 from vivace.core.errors import VivaceError
 
@@ -45,6 +47,7 @@ def test_ice_servers_are_read_with_and_without_a_login():
         (("--host", "0.0.0.0", "--token", "short"), "8 characters"),
         (("--recordings", "not-there"), "create it first"),
         (("--ice-server", "x"), "stun:HOST:PORT"),
+        (("--sign", "no-chain.pem", "no-key.pem"), "recordings"),
         (("--host", "203.0.113.7"), "cannot listen"),
     ],
 )
@@ -81,3 +84,29 @@ def test_it_serves_opens_a_session_and_ends_in_order_when_asked(toy_folder, how)
         assert running.stderr is not None
         for line in running.stderr.read().splitlines():
             assert {"time", "level", "message"} <= json.loads(line).keys()
+
+
+def test_with_tls_page_and_socket_are_encrypted_and_nothing_else_answers(toy_folder):
+    common = ("--model", toy_folder, "--threads", 1, "--precision", "fp32", "--tls")
+    with process(*common) as (running, url):
+        assert url.startswith("https://127.0.0.1:")
+        trusting = ssl.create_default_context()
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        with urllib.request.urlopen(f"{url}healthz", timeout=30, context=trusting) as answer:
+            assert json.load(answer) == {"status": "ok"}
+        body = json.dumps({"prompt": "make it snow", "width_px": 64, "height_px": 48}).encode()
+        headers = {"content-type": "application/json", "origin": url.rstrip("/")}
+        wish = urllib.request.Request(f"{url}sessions", data=body, headers=headers)
+        with urllib.request.urlopen(wish, timeout=30, context=trusting) as answer:
+            opened = json.load(answer)
+        address = f"{url.replace('https', 'wss')}sessions/{opened['session']}/socket"
+        with connect(address, ssl=trusting, proxy=None) as socket:
+            socket.send(json.dumps({"type": "hello", "v": 1, "key": opened["key"]}))
+            assert json.loads(socket.recv(10))["type"] == "welcome"
+        with pytest.raises(OSError):
+            urllib.request.urlopen(f"{url.replace('https', 'http')}healthz", timeout=10)
+        # who does not know the certificate is warned
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            urllib.request.urlopen(f"{url}healthz", timeout=10)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0

@@ -1,14 +1,13 @@
-"""`vivace models`, `vivace info` and `vivace pull`."""
+"""`vivace models` and `vivace info`."""
 
 import json
-
-import pytest
 
 from small_clips import write_clip
 from vivace.catalog.entries import MODELS
 
 
-def test_models_lists_every_model_with_licence_size_and_source(run):
+def test_models_lists_every_model_with_licence_size_and_source(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIVACE_HOME", str(tmp_path))
     listed = json.loads(run("models", "--json").out)
     assert [model["name"] for model in listed] == [entry.name for entry in MODELS]
     for model, entry in zip(listed, MODELS):
@@ -39,15 +38,3 @@ def test_info_describes_a_video(run, clip, tmp_path):
 
 def test_info_of_nothing_is_one_sentence(run, tmp_path):
     assert "no file at" in run("info", tmp_path / "no.mp4").sentence
-
-
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("sana-streaming", "cannot pull sana-streaming from Efficient-Large-Model/SANA-Streaming yet"),
-        ("tiny-edit", "nothing to pull"),
-        ("huge", "unknown model 'huge'"),
-    ],
-)
-def test_pull_says_why_not(run, name, sentence):
-    assert sentence in run("pull", name).sentence

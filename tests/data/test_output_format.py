@@ -18,6 +18,7 @@ from vivace.data.output_format import CONTAINERS, VIDEO_CODECS, parse_output, re
         ("a.webm", None, "libvpx-vp9"),
         ("a.avi", None, "mpeg4"),
         ("a.gif", None, "gif"),
+        ("live/a.m3u8", None, "libx264"),
         ("rtmp://host/app/key", None, "libx264"),
     ],
 )

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -121,7 +122,9 @@ def test_a_slow_consumer_loses_the_oldest_frames():
     frames = session.take_ready()
     assert [frame.frame_index for frame in frames] == [2, 3, 4]
     assert session.telemetry.counts.frames_dropped_out == 2
-    assert frames[-1] == EditedFrame(4, 0.4, 4, 1, 0, "make it night", pytest.approx(0.2), 0.6)
+    assert frames[-1] == EditedFrame(
+        4, 0.4, 4, 1, 0, "make it night", 0, pytest.approx(0.2), 0.6, pytest.approx(0.3), ANY, ANY
+    )
 
 
 def test_a_prompt_takes_effect_at_the_next_chunk_and_the_receipt_says_where():

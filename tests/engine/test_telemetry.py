@@ -2,7 +2,16 @@ import random
 
 import pytest
 
-from vivace.engine.telemetry import BusyLog, Counts, EngineTelemetry, Histogram, RateMeter, SessionTelemetry
+from vivace.engine.telemetry import (
+    RECENT_S,
+    BusyLog,
+    Counts,
+    EngineTelemetry,
+    Histogram,
+    RateMeter,
+    RecentTimes,
+    SessionTelemetry,
+)
 
 
 def test_quantiles_are_within_five_per_cent():
@@ -47,6 +56,16 @@ def test_busy_time_is_counted_where_it_overlaps():
     assert log.within(1.5, 4.0) == pytest.approx(1.5)
     assert log.within(2.0, 3.0) == 0
     assert log.within(0.0, 9.0) == 3.0
+
+
+def test_recent_times_forget_what_is_long_past():
+    times = RecentTimes()
+    times.record(0.0, 5.0)
+    for index in range(10):
+        times.record(RECENT_S + index, 0.1)
+    assert times.summary(RECENT_S).max_ms == pytest.approx(5000)
+    assert times.summary(RECENT_S + 9).max_ms == pytest.approx(100)
+    assert times.summary(100.0).num_values == 0
 
 
 def test_rates_are_events_a_second_of_late():

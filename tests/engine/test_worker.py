@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from live_sessions import (
     FPS,
@@ -89,6 +90,32 @@ def test_a_model_that_gives_no_numbers_ends_its_session_only(toy_editor):
     assert "NaN" in sick.end.reason
     assert len(sick.take_frames()) == 1
     assert np.array_equal(pixels_of(sound.take_frames()), edited_alone(toy_editor, film(9)))
+
+
+def test_a_decoder_that_gives_no_numbers_ends_its_session_only(toy_editor, monkeypatch):
+    spoiled = []
+
+    def fault(works):
+        spoiled[:] = [is_sick(works) and works[0][1].chunk.index == 1]
+
+    def decode(latent, state):
+        video, after = sound_decode(latent, state)
+        if spoiled[0]:
+            video[:, :, 2, 3, 4] = torch.nan
+        return video, after
+
+    pipeline = FaultyPipeline(toy_editor.pipeline, fault)
+    sound_decode = pipeline.vae.decode
+    monkeypatch.setattr(pipeline.vae, "decode", decode)
+    engine = still(toy_editor, pipeline)
+    sick, sound = engine.open_sync(with_seed(SICK)), engine.open_sync(SETTINGS)
+    for session in (sick, sound):
+        push_all(session, film(9))
+    pump(engine)
+    assert sick.end is not None
+    assert "the decoder gave no numbers" in sick.end.reason
+    assert len(sick.take_frames()) == 1
+    assert len(sound.take_frames()) == 9
 
 
 BAD_FRAMES = [

@@ -9,9 +9,10 @@ import numpy as np
 
 from vivace.core.errors import InputError
 from vivace.engine.engine import EngineFullError
-from vivace.engine.prompts import PromptReceipt, UpcomingPrompt
+from vivace.engine.prompts import AskedPrompt, PromptReceipt, UpcomingPrompt
 from vivace.engine.telemetry import SessionFigures, SessionTelemetry, figures_of
 from vivace.engine.terms import (
+    Controls,
     EditedFrame,
     Phase,
     RewindReceipt,
@@ -54,6 +55,8 @@ class FakeSession:
         self.end: SessionEnd | None = None
         self.size = settings.size
         self.prompt_words = settings.prompt
+        self.prompt_id = 0
+        self.controls = Controls(num_denoising_steps=settings.num_denoising_steps, strength=settings.strength)
         self.pushed: list[np.ndarray] = []
         self.opened: Future[None] = Future()
         self.telemetry = SessionTelemetry()
@@ -95,18 +98,20 @@ class FakeSession:
             self._edit(now_s)
         return 1
 
-    def set_prompt(self, words: str) -> Future[PromptReceipt]:
-        return self.schedule_prompt(self.stream_s, words)
-
-    def schedule_prompt(self, at_s: float, words: str) -> Future[PromptReceipt]:
+    def set_controls(self, controls: Controls) -> None:
         self._check()
+        self.controls = controls
+
+    def ask_prompt(self, words: str, at_s: float | None = None) -> AskedPrompt:
+        self._check()
+        at_s = self.stream_s if at_s is None else at_s
         change = Change(self._next_id, words, at_s, Future())
         self._next_id += 1
         if words == "unreadable":
             change.receipt.set_exception(InputError("the instruction cannot be read"))
         else:
             self._changes.append(change)
-        return change.receipt
+        return AskedPrompt(change.prompt_id, change.receipt)
 
     def cancel_prompt(self, prompt_id: int) -> bool:
         before = len(self._changes)
@@ -158,6 +163,7 @@ class FakeSession:
         figures = figures_of(
             self.telemetry.counts,
             self.telemetry.times,
+            recent_delay=self.telemetry.recent_delay.summary(now_s),
             state_bytes=STATE_BYTES,
             rewind_bytes=0,
             fps_in=self.telemetry.rate_in.rate(now_s),
@@ -182,13 +188,14 @@ class FakeSession:
     def _edit(self, now_s: float) -> None:
         while self._changes and self._changes[0].at_s <= self.stream_s:
             change = self._changes.pop(0)
-            self.prompt_words = change.words
+            self.prompt_words, self.prompt_id = change.words, change.prompt_id
             change.receipt.set_result(
                 PromptReceipt(change.words, self._next_frame, self._chunk, self._branch, 0.0)
             )
         width, height = self.size or (self._waiting[0][0].shape[1], self._waiting[0][0].shape[0])
         self.size = (width, height)
-        picture = np.full((height, width, 3), color_of(self.prompt_words), np.uint8)
+        grey = round(color_of(self.prompt_words) * self.controls.strength)
+        picture = np.full((height, width, 3), grey, np.uint8)
         self.telemetry.chunk_done(
             now_s=now_s,
             ready_s=now_s,
@@ -196,15 +203,16 @@ class FakeSession:
             added_s=0.0,
             arrived_s=[one[2] for one in self._waiting],
         )
-        for _, time_s, arrived_s in self._waiting:
+        for source, time_s, arrived_s in self._waiting:
             self._ready.append(
                 EditedFrame(
-                    picture,
+                    source if self.prompt_words == "mirror" else picture,
                     time_s,
                     self._next_frame,
                     self._chunk,
                     self._branch,
                     self.prompt_words,
+                    self.prompt_id,
                     now_s - arrived_s,
                     now_s,
                 )

@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from fake_engine import FakeEngine
 from vivace.server.app import LiveEngine, Parts, create_app
+from vivace.server.faces import Signer
 from vivace.server.frame_wire import WireFrame, pack_frame, parse_frame
 from vivace.server.settings import ServerSettings
 
@@ -105,13 +106,15 @@ class Client:
 
 
 @contextmanager
-def serving(engine: LiveEngine, settings: ServerSettings) -> Iterator[tuple[str, Parts]]:
+def serving(
+    engine: LiveEngine, settings: ServerSettings, signer: Signer | None = None
+) -> Iterator[tuple[str, Parts]]:
     """Serve an application from a thread; the address and the parts."""
 
     def fit(width: int, height: int) -> tuple[int, int]:
         return width // 8 * 8, height // 8 * 8
 
-    app = create_app(engine, settings, fit=fit, model="fake")
+    app = create_app(engine, settings, fit=fit, model="fake", signer=signer)
     config = uvicorn.Config(
         app, log_config=None, ws="websockets-sansio", ws_max_size=settings.limits.max_frame_bytes
     )

@@ -141,3 +141,40 @@ def test_the_page_fits_a_phone(browser, live):
         f"document.getElementById('{name}').getBoundingClientRect().top" for name in ("edited-pane", "source")
     )
     assert tab.run(edited) < tab.run(source)
+
+
+def test_strength_and_steps_change_the_running_stream_and_a_seed_starts_anew(browser, live):
+    tab = start(browser, live, prompt="grey 200")
+    num_opened = live.engine.num_opened
+    frame = tab.run("window.vivace.shownFrame")
+    tab.run(
+        "(s => { s.value = 50; s.dispatchEvent(new Event('change')); })(document.getElementById('strength'))"
+    )
+    tab.wait(f"Math.abs({GREY_OF_CANVAS} - 100) < 8")
+    assert tab.run("window.vivace.shownFrame") > frame
+    assert live.engine.num_opened == num_opened
+    tab.run("(s => { s.value = 7; s.dispatchEvent(new Event('change')); })(document.getElementById('seed'))")
+    tab.wait("document.getElementById('toasts').textContent.includes('anew')")
+    assert live.engine.num_opened == num_opened + 1
+    tab.wait(f"Math.abs({GREY_OF_CANVAS} - 100) < 8")
+    assert not tab.errors
+
+
+def test_sound_goes_in_and_comes_back_where_it_is_asked_for(browser, live):
+    tab = browser.tab()
+    tab.open(f"{live.address}/")
+    tab.run("document.getElementById('transport').value = 'webrtc'")
+    tab.run("document.getElementById('sound').checked = true")
+    tab.run("document.getElementById('use-camera').click()")
+    tab.wait("window.vivace.rtc && window.vivace.stats?.frames_out > 8")
+    tab.wait("document.getElementById('edited-video').srcObject?.getAudioTracks().length === 1")
+    # the fake microphone beeps
+    tab.wait(
+        """(async () => {
+          for (const one of (await window.vivace.rtc.player.peer.getStats()).values())
+            if (one.type === 'inbound-rtp' && one.kind === 'audio' && one.totalAudioEnergy > 0) return true;
+          return false;
+        })()"""
+    )
+    assert not tab.run("document.getElementById('edited-video').muted")
+    assert not tab.errors

@@ -21,7 +21,7 @@ GOOD = [
     {"type": "set_prompt", "prompt": "make it snow"},
     {"type": "schedule_prompt", "prompt": "make it snow", "in_s": 2.5},
     {"type": "cancel_prompt", "prompt_id": 3},
-    {"type": "set_controls", "steps": 4, "seed": 7},
+    {"type": "set_controls", "steps": 4, "seed": 7, "strength": 0.5},
     {"type": "pause"},
     {"type": "resume"},
     {"type": "rewind", "seconds": 5},
@@ -64,6 +64,13 @@ def test_every_message_is_read_and_says_the_same_again(message):
 def test_the_list_above_names_every_kind_of_client_message():
     kinds = {one.model_fields["type"].annotation.__args__[0] for one in ClientMessage.__args__}
     assert kinds == {one["type"] for one in GOOD}
+
+
+@pytest.mark.parametrize("strength", ["-0.1", "1.01", "NaN", "1e999", '"full"'])
+def test_a_strength_is_between_nothing_and_all(strength):
+    error = refusal(f'{{"type":"set_controls","strength":{strength}}}')
+    assert error.answer.code == "bad_message"
+    assert "strength" in error.answer.sentence or "NaN" in strength
 
 
 def test_prompts_lose_the_space_around_them_and_may_not_be_empty():

@@ -5,8 +5,8 @@ import av
 import numpy as np
 
 from served import Serve, Served
-from vivace.server.recording import with_badge
 from vivace.server.settings import Limits, ServerSettings
+from vivace.server.take_writer import with_badge
 
 
 def test_a_recording_plays_and_says_how_it_was_made(served: Served, tmp_path):

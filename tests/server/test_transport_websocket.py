@@ -101,10 +101,52 @@ def test_pause_rewind_and_controls_are_told_to_everybody(served: Served):
             await client.say("resume")
             assert not (await watcher.hear("pause_changed"))["is_paused"]
             await client.say("set_controls", steps=2, seed=9)
-            assert await watcher.hear("controls_set") == {"type": "controls_set", "steps": 2, "seed": 9}
+            anew = {"type": "controls_set", "steps": 2, "seed": 9, "strength": 1.0, "is_anew": True}
+            assert await watcher.hear("controls_set") == anew
             await client.show(1)
             assert (await client.see(1))[0].index == 9
             assert served.engine.sessions[-1].settings.num_denoising_steps == 2
+
+    asyncio.run(talk())
+
+
+def test_steps_and_strength_change_without_a_new_stream(served: Served):
+    async def talk() -> None:
+        async with served.client(served.open("grey 200", strength=0.5)) as client:
+            assert (await client.hear("welcome"))["strength"] == 0.5
+            await client.show(5)
+            assert grey((await client.see(5))[4]) == pytest.approx(100, abs=2)
+            num_opened = served.engine.num_opened
+            await client.say("set_controls", steps=3)
+            first = {"type": "controls_set", "steps": 3, "seed": 0, "strength": 0.5, "is_anew": False}
+            assert await client.hear("controls_set") == first
+            await client.say("set_controls", strength=1.0)
+            assert await client.hear("controls_set") == {**first, "strength": 1.0}
+            await client.show(4)
+            frames = await client.see(4)
+            assert grey(frames[0]) == pytest.approx(200, abs=2)
+            assert [one.index for one in frames] == [5, 6, 7, 8]
+            assert served.engine.num_opened == num_opened
+            assert served.engine.sessions[-1].controls.num_denoising_steps == 3
+
+    asyncio.run(talk())
+
+
+def test_frames_name_the_change_they_follow_also_after_another_seed(served: Served):
+    async def talk() -> None:
+        async with served.client(served.open("grey 50")) as client:
+            await client.show(1)
+            await client.say("set_prompt", prompt="grey 60")
+            first = (await client.hear("prompt_accepted"))["prompt_id"]
+            await client.show(4)
+            await client.say("set_prompt", prompt="grey 60")
+            second = (await client.hear("prompt_accepted"))["prompt_id"]
+            await client.show(4)
+            assert [one.prompt_id for one in await client.see(9)] == [1] + 4 * [first] + 4 * [second]
+            await client.say("set_controls", seed=5)
+            await client.hear("controls_set")
+            await client.show(1)
+            assert (await client.see(1))[0].prompt_id == second
 
     asyncio.run(talk())
 
@@ -292,8 +334,8 @@ def test_clients_that_vanish_in_the_middle_leave_no_viewer_behind(served: Served
                 await client.show(2)
                 client.socket.transport.abort()
         hub = served.parts.lobby.find(opened["session"])
-        await asyncio.to_thread(until, lambda: not hub.has_clients)
-        assert hub.num_viewers == 0
+        await asyncio.to_thread(until, lambda: not hub.audience.has_clients)
+        assert hub.audience.num_viewers == 0
 
     asyncio.run(talk())
 

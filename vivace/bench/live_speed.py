@@ -1,6 +1,7 @@
 """Times live sessions in one process: synthetic cameras, an engine and consumers; opens no socket."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -15,7 +16,7 @@ from vivace.engine.live import LiveSession
 from vivace.engine.telemetry import Counts, Histogram, TimeFigures
 from vivace.engine.terms import SessionSettings
 
-PROMPT = "make it a snowy night"
+PROMPT, NEW_PROMPT = "make it a snowy night", "turn it into a pencil sketch"
 # Different pictures in turn, so that nothing is ever the same frame again.
 NUM_PICTURES = 16
 
@@ -71,6 +72,7 @@ class LiveSpeed:
         jitter: Difference of the delays of neighbouring chunks.
         added: From a complete chunk to its edited frames, less the time in which the model worked.
         handover: From ready to in the consumer's hands.
+        prompt_change: From asking for another instruction, half-way, to the first frame that follows it.
     """
 
     settings: LiveSpeedSettings
@@ -85,6 +87,7 @@ class LiveSpeed:
     jitter: TimeFigures
     added: TimeFigures
     handover: TimeFigures
+    prompt_change: TimeFigures
 
     def to_json(self) -> Json:
         """Plain JSON values."""
@@ -101,11 +104,8 @@ class LiveSpeed:
             "jitter": self.jitter,
             "added by the engine": self.added,
             "handed to the consumer": self.handover,
+            "prompt change to first frame": self.prompt_change,
         }
-        rows = [
-            f"| {name} | {one.p50_ms:.2f} | {one.p99_ms:.2f} | {one.p999_ms:.2f} | {one.max_ms:.2f} |"
-            for name, one in named.items()
-        ]
         return "\n".join(
             [
                 f"{self.settings.num_sessions} sessions at {self.settings.fps:g} frames a second, "
@@ -114,11 +114,21 @@ class LiveSpeed:
                 f"{counts.deadline_misses} of {counts.chunks} chunks late, "
                 f"model busy {100 * self.busy_share:.0f} %.",
                 "",
-                "| ms | p50 | p99 | p99.9 | max |",
-                "|---|---|---|---|---|",
-                *rows,
+                *time_rows(named),
             ]
         )
+
+
+def time_rows(named: Mapping[str, TimeFigures]) -> list[str]:
+    """A Markdown table of times, one row each."""
+    return [
+        "| ms | p50 | p99 | p99.9 | max |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {name} | {one.p50_ms:.2f} | {one.p99_ms:.2f} | {one.p999_ms:.2f} | {one.max_ms:.2f} |"
+            for name, one in named.items()
+        ),
+    ]
 
 
 def measure_live(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
@@ -133,7 +143,7 @@ def measure_live(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
 async def _measure(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
     pictures = _pictures(settings)
     limits = EngineSettings(max_sessions=settings.num_sessions, max_batch=settings.max_batch)
-    handover = Histogram()
+    handover, prompt_change = Histogram(), Histogram()
     wanted = SessionSettings(
         prompt=PROMPT,
         size=(settings.width_px, settings.height_px),
@@ -145,9 +155,14 @@ async def _measure(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
     async def session(engine: Engine, index: int) -> None:
         await asyncio.sleep(index * settings.stagger_s / settings.num_sessions)
         async with engine.open(wanted) as live:
-            sending = asyncio.create_task(_send(live, pictures, settings))
+            asked: list[float] = []
+            sending = asyncio.create_task(_send(live, pictures, settings, asked))
+            has_changed = False
             async for frame in live.frames():
                 handover.record(perf_counter() - frame.ready_s)
+                if frame.prompt_id and not has_changed:
+                    has_changed = True
+                    prompt_change.record(perf_counter() - asked[0])
             await sending
 
     # one chunk of every session warms allocators and caches before anything counts
@@ -173,15 +188,23 @@ async def _measure(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
         jitter=sums.jitter,
         added=sums.added,
         handover=handover.summary(),
+        prompt_change=prompt_change.summary(),
     )
 
 
 async def _send(
-    live: LiveSession, pictures: list[UInt8[np.ndarray, "h w c"]], settings: LiveSpeedSettings
+    live: LiveSession,
+    pictures: list[UInt8[np.ndarray, "h w c"]],
+    settings: LiveSpeedSettings,
+    asked: list[float],
 ) -> None:
     start_s = perf_counter()
-    for index in range(max(1, round(settings.duration_s * settings.fps))):
+    total = max(1, round(settings.duration_s * settings.fps))
+    for index in range(total):
         await asyncio.sleep(max(0.0, start_s + index / settings.fps - perf_counter()))
+        if index == total // 2:
+            asked.append(perf_counter())
+            live.sync.ask_prompt(NEW_PROMPT)
         await live.push(pictures[index % len(pictures)], index / settings.fps)
     live.finish()
 

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -20,24 +20,36 @@ def write_page(
     Raises:
         InputError: If the folder does not exist or cannot be written.
     """
-    slug = "-".join(_slug(part) for part in (Path(model).name, machine.processor))
-    path = folder / f"{day.isoformat()}-{slug}-{machine.num_threads}-threads.md"
-    if not folder.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {folder}; create it first")
-    try:
-        path.write_text(render_page(model, machine, reports, day=day, command=command), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+    path = page_path(folder, Path(model).name, machine, day)
+    write_text(path, render_page(model, machine, reports, day=day, command=command))
     return path
 
 
-def render_page(
-    model: str, machine: Machine, reports: Sequence[SpeedReport], *, day: date, command: str
-) -> str:
-    """The page as Markdown."""
+def page_path(folder: Path, what: str, machine: Machine, day: date) -> Path:
+    """Where the page of a measurement goes."""
+    slug = "-".join(_slug(part) for part in (what, machine.processor))
+    return folder / f"{day.isoformat()}-{slug}-{machine.num_threads}-threads.md"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a page.
+
+    Raises:
+        InputError: If the folder does not exist or cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}; create it first")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def page_head(title: str, machine: Machine, *, day: date, command: str) -> list[str]:
+    """The lines that every page begins with: what ran, at which commit, on which machine."""
     facts = [f"| {field.name} | {getattr(machine, field.name)} |" for field in dataclasses.fields(machine)]
-    lines = [
-        f"# {model}, {day.isoformat()}",
+    return [
+        f"# {title}, {day.isoformat()}",
         "",
         f"`{command}` at commit {_commit()}.",
         "",
@@ -45,6 +57,20 @@ def render_page(
         "|---|---|",
         *facts,
         "",
+    ]
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def render_page(
+    model: str, machine: Machine, reports: Sequence[SpeedReport], *, day: date, command: str
+) -> str:
+    """The page as Markdown."""
+    lines = [
+        *page_head(model, machine, day=day, command=command),
         "Milliseconds: median / 99th percentile. End to end: uint8 frames in main memory to edited uint8",
         "frames in main memory, at the model's size, without reading, resizing and writing video.",
         "",

@@ -36,7 +36,7 @@ class EditReport:
     Attributes:
         model: Name or folder of the model.
         device: Where it ran, for example `cpu` or `cuda:0`.
-        precision: `fp32` or `bf16`.
+        precision: `fp32`, `bf16` or `fp8`.
         input: What was read.
         output: What was written.
         compare: The side-by-side video, if one was asked for.
@@ -55,8 +55,8 @@ class EditReport:
         ttff_s: Seconds from opening the source to the first edited frame, without `load_s`.
         fps_end_to_end: `frames_out` over the seconds from opening the source to the finished file, without
             `load_s`.
-        chunk_ms_p50: Median milliseconds of a chunk: encode, denoise, commit and decode. The first chunk
-            counts only if there is no other.
+        chunk_ms_p50: Median milliseconds from a chunk's last source frame to its edited frames. On a GPU
+            that includes waiting for the chunks before it. The first chunk counts only if there is no other.
         chunk_ms_p99: 99th percentile likewise.
         peak_rss_mib: Most main memory that the process has held.
         was_truncated: Whether the source ended early or was damaged.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from time import perf_counter
 
-import torch
 from rich.console import Console
 
 from vivace.bench.machine import peak_rss_mib
@@ -82,6 +81,7 @@ def edit_video(job: EditJob, *, is_quiet: bool) -> EditReport:
             seed=job.seed,
             num_denoising_steps=job.num_denoising_steps,
             commit=job.commit,
+            overlaps=True,
         )
         reader = _Reader(source, fps)
         with EditOutputs(job, source, size, fps) as outputs:
@@ -184,7 +184,7 @@ def _report(
     return EditReport(
         model=job.run.model,
         device=str(editor.pipeline.device),
-        precision="bf16" if editor.pipeline.dtype == torch.bfloat16 else "fp32",
+        precision=editor.pipeline.precision,
         input=job.input,
         output=job.output,
         compare=job.compare,

@@ -25,7 +25,7 @@ class FramePump:
     Attributes:
         num_edited: Frames handed out so far.
         first_frame_at: Clock reading when the first edited frame was ready; None before.
-        chunk_ms: Milliseconds of every chunk.
+        chunk_ms: Milliseconds from the last source frame of every chunk to its edited frames.
         followed: The prompts that came to effect.
     """
 
@@ -41,7 +41,7 @@ class FramePump:
         self._upcoming = deque(prompts)
         self._sink = sink
         self._clock = clock
-        self._waiting: deque[TimedFrame] = deque()
+        self._waiting: deque[tuple[TimedFrame, float]] = deque()
         self._num_pushed = 0
         self.num_edited = 0
         self.first_frame_at: float | None = None
@@ -57,15 +57,13 @@ class FramePump:
         """Edit what is ready once this frame is in."""
         if not self._stream.num_waiting:
             self._follow_prompts(frame)
-        self._waiting.append(frame)
+        self._waiting.append((frame, self._clock()))
         self._num_pushed += 1
-        started = self._clock()
-        self._hand_out(self._stream.push(frame.pixels[None]), started)
+        self._hand_out(self._stream.push(frame.pixels[None]))
 
     def finish(self) -> None:
         """Edit the frames that are left."""
-        started = self._clock()
-        self._hand_out(np.asarray(self._stream.finish()), started)
+        self._hand_out(np.asarray(self._stream.finish()))
 
     def _follow_prompts(self, frame: TimedFrame) -> None:
         # Only where a chunk begins: an instruction must not reach back to frames before its time.
@@ -79,14 +77,15 @@ class FramePump:
                 PromptReport(at_s=float(timed.at_s), words=timed.words, from_frame=self._num_pushed)
             )
 
-    def _hand_out(self, edited: Edited, started: float) -> None:
+    def _hand_out(self, edited: Edited) -> None:
         if not len(edited):
             return
         ready = self._clock()
-        self.chunk_ms.append((ready - started) * 1000)
+        pushed = self._waiting[len(edited) - 1][1]
+        self.chunk_ms.append((ready - pushed) * 1000)
         if self.first_frame_at is None:
             self.first_frame_at = ready
         for pixels in edited:
-            source = self._waiting.popleft()
+            source, _ = self._waiting.popleft()
             self._sink(source, replace(source, pixels=pixels))
             self.num_edited += 1

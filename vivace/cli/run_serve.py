@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from vivace.cli.arguments import ServeArguments
+from vivace.cli.live_arguments import ServeArguments
 from vivace.core.errors import InputError
 
 try:
@@ -21,6 +21,7 @@ try:
     from vivace.server.access import new_key
     from vivace.server.app import DRAIN_S, Parts, create_app
     from vivace.server.certificate import write_certificate
+    from vivace.server.faces import Signer
     from vivace.server.settings import IceServer, Limits, ServerSettings, is_loopback
 except ModuleNotFoundError as error:
     raise InputError(
@@ -81,6 +82,7 @@ def run_serve(arguments: ServeArguments) -> int:
     with contextlib.ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vivace-")))
         settings = server_settings(arguments, arguments.recordings or temporary)
+        signer = None if arguments.sign is None else load_signer(*arguments.sign)
         listening = stack.enter_context(_listen(settings.host, settings.port))
         run = arguments.run
         editor = open_editor(run.model, device=run.device, dtype=run.precision, num_threads=run.threads)
@@ -88,7 +90,7 @@ def run_serve(arguments: ServeArguments) -> int:
             editor.pipeline, editor.defaults, EngineSettings(max_sessions=settings.limits.num_sessions)
         )
         stack.callback(engine.close, drain=False)
-        app = create_app(engine, settings, fit=editor.fit, model=str(run.model))
+        app = create_app(engine, settings, fit=editor.fit, model=str(run.model), signer=signer)
         certificate = write_certificate(temporary, settings.host) if arguments.tls else None
         config = uvicorn.Config(
             app,
@@ -135,6 +137,22 @@ def server_settings(arguments: ServeArguments, recordings: Path) -> ServerSettin
         has_badge=arguments.badge,
         limits=Limits(num_sessions=arguments.sessions, bitrate_kbps=arguments.bitrate),
     )
+
+
+def load_signer(certificate: Path, key: Path) -> Signer:
+    """What signs recordings.
+
+    Raises:
+        InputError: If the package for it is missing, or certificate and key cannot be used.
+    """
+    try:
+        from vivace.server.provenance import RecordingSigner
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"signing recordings needs the package {error.name}, which is not installed; "
+            "install it with: pip install 'vivace[provenance]'"
+        ) from None
+    return RecordingSigner.load(certificate, key)
 
 
 def parse_ice_server(text: str) -> IceServer:

@@ -1,4 +1,4 @@
-"""`vivace models`, `vivace info` and `vivace pull`: what there is, without editing anything."""
+"""`vivace models` and `vivace info`: what there is, without editing anything."""
 
 import dataclasses
 import json
@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vivace.catalog.entries import MODELS, BundledWeights, HubWeights, ModelEntry, find_entry
-from vivace.cli.arguments import InfoArguments, ModelsArguments, PullArguments
-from vivace.core.errors import InputError
+from vivace.catalog.entries import MODELS, BundledWeights, HubWeights, ModelEntry
+from vivace.catalog.pulled import pulled_folder, read_record
+from vivace.cli.arguments import InfoArguments, ModelsArguments
+from vivace.core.config import Environment
 from vivace.data.video_info import VideoInfo
 from vivace.data.video_source import probe
 
@@ -27,7 +28,12 @@ def show_models(arguments: ModelsArguments) -> int:
         size = (
             f"{model['size_mb'] / 1000:.1f} GB" if model["size_mb"] >= 1000 else f"{model['size_mb']:.1f} MB"
         )
-        source = "bundled" if model["is_bundled"] else f"pullable from {model['repository']}"
+        if model["is_bundled"]:
+            source = "bundled"
+        elif model["folder"] is not None:
+            source = f"pulled to {model['folder']}"
+        else:
+            source = f"pullable from {model['repository']}"
         print(f"{model['name']}: {model['summary']}")
         print(f"    {source}, {model['num_parameters'] / 1e6:.1f} M parameters, {size}")
         print(f"    licence: {model['licence']}")
@@ -51,33 +57,20 @@ def show_info(arguments: InfoArguments) -> int:
     return 0
 
 
-def refuse_pull(arguments: PullArguments) -> int:
-    """Say that weights cannot be pulled yet.
-
-    Raises:
-        InputError: Always; if the name is unknown, for that reason.
-    """
-    entry = find_entry(arguments.name)
-    match entry.weights:
-        case BundledWeights():
-            raise InputError(f"{entry.name} is bundled; there is nothing to pull")
-        case HubWeights(repository=repository):
-            raise InputError(
-                f"this version cannot pull {entry.name} from {repository} yet; use the bundled tiny-edit"
-            )
-
-
 def _describe(entry: ModelEntry) -> dict[str, Any]:
     match entry.weights:
         case BundledWeights(folder=folder):
-            repository, num_parameters = None, folder.num_parameters()
+            repository, num_parameters, pulled = None, folder.num_parameters(), None
             size_mb = folder.num_bytes() / BYTES_IN_MB
         case HubWeights(repository=repository, num_parameters=num_parameters, download_gb=download_gb):
             size_mb = download_gb * 1000
+            there = pulled_folder(Environment.read().home, entry.name)
+            pulled = None if read_record(there) is None else str(there)
     return {
         "name": entry.name,
         "is_bundled": entry.is_bundled,
         "repository": repository,
+        "folder": pulled,
         "num_parameters": num_parameters,
         "size_mb": round(size_mb, 2),
         "licence": entry.licence,

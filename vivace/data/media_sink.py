@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,7 @@ from vivace.data.frame_pixels import FromRgb
 from vivace.data.frame_timing import TimedFrame
 from vivace.data.output_format import Container, VideoCodec, is_address
 from vivace.data.palette import to_palette
-from vivace.data.part_file import PartFile, sentences
+from vivace.data.part_file import PartFile, PlaylistFile, sentences
 from vivace.data.remux import remux
 from vivace.data.sink_options import SinkOptions
 from vivace.data.video_source import VideoSource
@@ -29,6 +30,13 @@ FLUSHED = {"flush_packets": "1", "max_interleave_delta": "2000000"}
 # The index is delayed to the first fragment, because only then can it hold the edit lists that keep times
 # exact: without it FFmpeg moves the first picture to zero and everything by the sound encoder's priming.
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof+delay_moov", "frag_duration": "1000000"}
+# Every segment stays and the playlist is replaced in one step, so a player can come at any time.
+PLAYLIST = {
+    "hls_time": "2",
+    "hls_list_size": "0",
+    "hls_playlist_type": "event",
+    "hls_flags": "temp_file+independent_segments",
+}
 MIN_TICKS_PER_S = 10_000
 MAX_TICKS_PER_S = 2**31 - 1
 # MPEG-4 part 2 counts time in 16 bits; this clock holds 24, 25, 30, 50, 60 and 29.97 fps.
@@ -67,8 +75,10 @@ class MediaSink:
         self._end_s = Fraction(0)
         self._is_open = True
         self._file = None
+        self._pace = Pace() if is_address(name) else None
         if not is_address(name):
-            self._file = PartFile(Path(name), inputs=inputs, is_overwritten=options.is_overwritten)
+            make = PlaylistFile if container.is_playlist else PartFile
+            self._file = make(Path(name), inputs=inputs, is_overwritten=options.is_overwritten)
         width_px, height_px = width_px + self.padding_px[0], height_px + self.padding_px[1]
         self._convert = _converter(codec, width_px, height_px)
         with sentences(name):
@@ -76,7 +86,7 @@ class MediaSink:
                 f"file:{self._file.part}" if self._file else name,
                 "w",
                 format=container.ffmpeg_format,
-                container_options=FLUSHED | (FRAGMENTED if container.is_fragmented else {}),
+                container_options=_container_options(container, self._file),
             )
             self._stream = self._add_stream(codec, width_px, height_px, options)
             self._audio = None if source is None else AudioWriter(self._output, container, source)
@@ -100,6 +110,8 @@ class MediaSink:
             raise InputError(
                 f"got a frame of shape {frame.pixels.shape}, expected {(height_px, width_px, 3)}"
             )
+        if self._pace is not None:
+            self._pace.wait(float(frame.time_s))
         # Coarse clocks can put two frames on one tick; the later one then moves on.
         tick = max(round(frame.time_s / self._time_base), self._last_tick + 1)
         picture = self._convert(self._padded(frame.pixels))
@@ -166,10 +178,12 @@ class MediaSink:
     def _add_stream(
         self, codec: VideoCodec, width_px: int, height_px: int, options: SinkOptions
     ) -> av.VideoStream:
+        encoder_options = codec.encoder_options(options.quality, options.preset, self._fps)
+        if self._container.is_playlist:
+            # segments end at key frames; one at every cut of the scene would make them uneven
+            encoder_options["sc_threshold"] = "0"
         stream = self._output.add_stream(
-            codec.encoder,
-            rate=self._fps.limit_denominator(100_000),
-            options=codec.encoder_options(options.quality, options.preset, self._fps),
+            codec.encoder, rate=self._fps.limit_denominator(100_000), options=encoder_options
         )
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
@@ -216,6 +230,30 @@ class MediaSink:
             self._file.discard()
         elif self._file:
             self._file.finished.unlink(missing_ok=True)
+
+
+class Pace:
+    """Holds frames back to their own time: live servers take them at the speed they are watched at."""
+
+    def __init__(
+        self, clock: Callable[[], float] = monotonic, sleep: Callable[[float], object] = sleep
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._zero_s: float | None = None
+
+    def wait(self, time_s: float) -> None:
+        """Return when the frame of that time is due; one that comes late moves those after it."""
+        now_s = self._clock()
+        if self._zero_s is None or now_s - self._zero_s > time_s:
+            self._zero_s = now_s - time_s
+        self._sleep(time_s - (now_s - self._zero_s))
+
+
+def _container_options(container: Container, file: PartFile | PlaylistFile | None) -> dict[str, str]:
+    if isinstance(file, PlaylistFile):
+        return {**PLAYLIST, "hls_segment_filename": file.segments}
+    return FLUSHED | (FRAGMENTED if container.is_fragmented else {})
 
 
 def _converter(

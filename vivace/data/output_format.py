@@ -60,6 +60,7 @@ class Container:
     `is_fragmented` containers are written so that an unfinished file plays. `has_priming` ones can say how
     much of a sound encoder's start-up is not to be heard. `latest_sound_s` is how late a sound track may
     start without silence before it: AVI knows no later start, a fragmented file's index waits for all tracks.
+    An `is_playlist` one is many files, which are played while they are being written.
     """
 
     ffmpeg_format: str
@@ -71,6 +72,7 @@ class Container:
     is_fragmented: bool = False
     has_priming: bool = True
     latest_sound_s: Fraction | None = None
+    is_playlist: bool = False
 
 
 # No codec reorders frames (no B-frames): packets then carry the exact times of the frames they hold, no edit
@@ -161,6 +163,15 @@ CONTAINERS: Mapping[str, Container] = {
         latest_sound_s=Fraction(1, 20),
     ),
     ".gif": Container(ffmpeg_format="gif", codecs=("gif",), ticks_per_s=100),
+    ".m3u8": Container(
+        ffmpeg_format="hls",
+        codecs=("h264",),
+        audio=("aac",),
+        audio_encoder="aac",
+        ticks_per_s=90_000,
+        has_priming=False,
+        is_playlist=True,
+    ),
 }
 STREAM_CONTAINER = Container(
     ffmpeg_format="flv", codecs=("h264",), audio=("aac", "mp3"), audio_encoder="aac", has_priming=False

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,44 @@ class PartFile:
         """Remove the unfinished files; nothing was or is under the final name."""
         self.part.unlink(missing_ok=True)
         self.finished.unlink(missing_ok=True)
+
+
+class PlaylistFile:
+    """A playlist that is played while it grows, so it has its name from the start, with numbered segments.
+
+    Raises:
+        InputError: As `PartFile`.
+    """
+
+    def __init__(self, path: Path, *, inputs: tuple[Path, ...], is_overwritten: bool) -> None:
+        self.path = path
+        self.part = self.finished = path
+        refuse_inputs((path,), inputs)
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: it is a folder; give a file name like {path}/live.m3u8")
+        if path.exists() and not is_overwritten:
+            raise InputError(f"{path} exists already; choose another name or allow overwriting")
+        require_writable_folder(path)
+        if path.exists():
+            # segments of the run before would stay behind a shorter one
+            self.discard()
+
+    @property
+    def segments(self) -> str:
+        """The pattern that FFmpeg numbers segments by; it takes other percent signs as they are."""
+        return f"{self.path.with_name(self.path.stem)}_%05d.ts"
+
+    def commit(self, written: Path) -> Path:
+        """The playlist is complete; it has its name already."""
+        return written
+
+    def discard(self) -> None:
+        """Remove the playlist and its segments."""
+        self.path.unlink(missing_ok=True)
+        name = re.compile(re.escape(self.path.stem) + r"_\d{5}\.ts(\.tmp)?")
+        for segment in self.path.parent.iterdir():
+            if name.fullmatch(segment.name):
+                segment.unlink(missing_ok=True)
 
 
 def refuse_inputs(outputs: tuple[Path, ...], inputs: tuple[Path, ...]) -> None:

@@ -73,7 +73,8 @@ def open_sink(
     """Open an output; nothing is created before all checks have passed.
 
     Args:
-        name: `NAME.mp4` (mov, m4v, mkv, webm, avi, gif), `NAME_%05d.png` or `FOLDER/`, or `rtmp://...`.
+        name: `NAME.mp4` (mov, m4v, mkv, webm, avi, gif), `NAME.m3u8` for HLS, `NAME_%05d.png` or
+            `FOLDER/`, or `rtmp://...`.
         width_px: Width of the frames.
         height_px: Height of the frames.
         fps: Average frame rate, a hint for the encoder; AVI has this rate exactly. By default the source's.

@@ -11,8 +11,7 @@ from typing import Literal, Self
 from vivace.catalog.model_folder import EditorDefaults
 from vivace.catalog.sampling import editing_sigmas
 from vivace.core.errors import InputError
-from vivace.core.grid import ChunkPlan
-from vivace.data.fit import divisible_size, fit_size
+from vivace.data.fit import divisible_size
 from vivace.engine.live import LiveSession, SyncSession
 from vivace.engine.preparation import Preparation
 from vivace.engine.prompts import PromptChange
@@ -21,7 +20,7 @@ from vivace.engine.scheduler import SlotId
 from vivace.engine.session import Session
 from vivace.engine.slot import Picture, Slot
 from vivace.engine.telemetry import EngineFigures, EngineTelemetry
-from vivace.engine.terms import SessionEnd, SessionEndedError, SessionSettings
+from vivace.engine.terms import Controls, SessionEnd, SessionEndedError, SessionSettings
 from vivace.engine.worker import Worker
 from vivace.pipelines.edit import EditPipeline
 
@@ -41,7 +40,10 @@ class EngineSettings:
 
     Attributes:
         loop: `plain` does one thing at a time on one thread and is the definition; `overlapped` encodes
-            prompts and fits pictures on a second thread. Their frames are equal.
+            prompts and fits pictures on a second thread. Their frames are equal. Neither has model calls
+            under way beside each other (pipelines/overlap.py): who is served next, and whether a chunk holds
+            numbers, is decided after each call, and a live session has its next chunk complete only when this
+            one should be done.
         max_sessions: Slots.
         max_batch: Sessions that share a model call; None is 1 on a CPU, where sharing saves little and
             changes the last bits, and 8 on a GPU (docs/decisions/0006).
@@ -118,9 +120,8 @@ class Engine:
         The prompt is encoded later: `SyncSession.opened` tells whether it can be used.
         """
         defaults = self._defaults
-        steps = settings.num_denoising_steps
-        sigmas = editing_sigmas(defaults.num_denoising_steps if steps is None else steps)
-        plan = ChunkPlan.live(defaults.frames_per_chunk)
+        self._sigmas(settings.num_denoising_steps)
+        plan = defaults.plan
         ring = SnapshotRing(settings.rewind_s * settings.native_fps, self.settings.max_rewind_bytes)
         with self.lock:
             if self._is_closing:
@@ -130,7 +131,8 @@ class Engine:
             slot_id = SlotId(self._next_slot)
             self._next_slot += 1
             session = Session(slot_id, settings, self._pipeline.vae.grid, plan, self.now())
-            slot = Slot(session, self._pipeline, sigmas, settings.commit or defaults.commit, plan, ring)
+            commit = settings.commit or defaults.commit
+            slot = Slot(session, self._pipeline, self._sigmas, commit, plan, ring)
             self._slots[slot_id] = slot
             self._telemetry.sessions_opened += 1
             for change in session.timeline.unprepared():
@@ -205,7 +207,15 @@ class Engine:
         multiple = self._pipeline.vae.grid.spatial_stride
         if settings.size is not None:
             return divisible_size(*settings.size, multiple)
-        return fit_size(width, height, self._defaults.native_area_px, multiple)
+        return self._defaults.fit(width, height, multiple)
+
+    def check_controls(self, controls: Controls) -> None:
+        """Raise where the model cannot do that.
+
+        Raises:
+            InputError: If the number of steps is out of range.
+        """
+        self._sigmas(controls.num_denoising_steps)
 
     def prompt_came(self, slot: Slot, change: PromptChange) -> None:
         """Have an instruction encoded."""
@@ -252,6 +262,9 @@ class Engine:
                 # a listener is somebody else's code, for example an event loop that is gone
                 _log.exception("the listener of session %d failed and is not called again", slot.session.slot)
                 slot.listener = None
+
+    def _sigmas(self, num_steps: int | None) -> tuple[float, ...]:
+        return editing_sigmas(self._defaults.num_denoising_steps if num_steps is None else num_steps)
 
     def _serve(self) -> None:
         self._repeat(self.work_once)

@@ -13,10 +13,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vivace.core.errors import InputError
-from vivace.engine.prompts import PromptChange, PromptReceipt, UpcomingPrompt
+from vivace.engine.prompts import AskedPrompt, PromptChange, PromptReceipt, UpcomingPrompt
 from vivace.engine.slot import Picture, Slot
 from vivace.engine.telemetry import SessionFigures
 from vivace.engine.terms import (
+    Controls,
     EditedFrame,
     Phase,
     RewindReceipt,
@@ -40,6 +41,10 @@ class Host(Protocol):
 
     def fit(self, settings: SessionSettings, width: int, height: int) -> tuple[int, int]:
         """The size at which frames of this size are edited."""
+        ...
+
+    def check_controls(self, controls: Controls) -> None:
+        """Raise where the model cannot do that."""
         ...
 
     def prompt_came(self, slot: Slot, change: PromptChange) -> None:
@@ -102,6 +107,12 @@ class SyncSession:
         return self._session.prompt_words
 
     @property
+    def prompt_id(self) -> int:
+        """Which change of the instruction that was; 0 is what the session was opened with."""
+        prompt = self._session.prompt
+        return 0 if prompt is None else prompt.prompt_id
+
+    @property
     def upcoming_prompts(self) -> tuple[UpcomingPrompt, ...]:
         """Changes that are not applied yet, in their order; each has an id for `cancel_prompt`."""
         with self._host.lock:
@@ -150,17 +161,38 @@ class SyncSession:
             InputError: If too many changes wait already.
             SessionEndedError: If the session is closed or draining.
         """
-        with self._host.lock:
-            change = self._session.set_prompt(words, self._host.now())
-            self._host.prompt_came(self._slot, change)
-        return change.receipt
+        return self.ask_prompt(words).receipt
 
     def schedule_prompt(self, at_s: float, words: str) -> Future[PromptReceipt]:
         """As `set_prompt`, but from the first chunk that starts at `stream_s` >= `at_s`."""
+        return self.ask_prompt(words, at_s).receipt
+
+    def ask_prompt(self, words: str, at_s: float | None = None) -> AskedPrompt:
+        """As `set_prompt` or, with a time, `schedule_prompt`; also says which id the frames will carry."""
         with self._host.lock:
-            change = self._session.schedule_prompt(at_s, words, self._host.now())
+            now_s = self._host.now()
+            if at_s is None:
+                change = self._session.set_prompt(words, now_s)
+            else:
+                change = self._session.schedule_prompt(at_s, words, now_s)
             self._host.prompt_came(self._slot, change)
-        return change.receipt
+        return AskedPrompt(change.prompt_id, change.receipt)
+
+    @property
+    def controls(self) -> Controls:
+        """Steps and strength of the next chunk."""
+        return self._session.controls
+
+    def set_controls(self, controls: Controls) -> None:
+        """Steps and strength from the next chunk on; the stream goes on with what it remembers.
+
+        Raises:
+            InputError: If the number of steps cannot be used.
+            SessionEndedError: If the session is closed or draining.
+        """
+        self._host.check_controls(controls)
+        with self._host.lock:
+            self._session.set_controls(controls)
 
     def cancel_prompt(self, prompt_id: int) -> bool:
         """Take an upcoming change back; false if it was applied or is unknown."""
@@ -301,6 +333,10 @@ class LiveSession:
     async def rewind(self, seconds: float) -> RewindReceipt:
         """As `SyncSession.rewind`; waits until it is done."""
         return await asyncio.wrap_future(self.sync.rewind(seconds))
+
+    def set_controls(self, controls: Controls) -> None:
+        """As `SyncSession.set_controls`."""
+        self.sync.set_controls(controls)
 
     def pause(self) -> None:
         """As `SyncSession.pause`."""

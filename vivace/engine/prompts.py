@@ -34,6 +34,14 @@ class PromptReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedPrompt:
+    """A change that was asked for: the id that its frames will carry, and what will become of it."""
+
+    prompt_id: int
+    receipt: Future[PromptReceipt]
+
+
+@dataclass(frozen=True, slots=True)
 class UpcomingPrompt:
     """A change that is not applied yet; `is_ready` once it is encoded."""
 

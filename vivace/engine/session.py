@@ -6,11 +6,20 @@ from concurrent.futures import Future
 
 from vivace.core.errors import InputError
 from vivace.core.grid import ChunkPlan, LatentGrid
+from vivace.engine.outbox import Outbox
 from vivace.engine.prompts import PromptChange, PromptReceipt, PromptTimeline
 from vivace.engine.resample import InputFrame, RateResampler
 from vivace.engine.scheduler import SlotId
 from vivace.engine.telemetry import Figures, SessionTelemetry, figures_of
-from vivace.engine.terms import ChunkInput, EditedFrame, Phase, SessionEnd, SessionEndedError, SessionSettings
+from vivace.engine.terms import (
+    ChunkInput,
+    Controls,
+    EditedFrame,
+    Phase,
+    SessionEnd,
+    SessionEndedError,
+    SessionSettings,
+)
 
 # One turn of the engine counts at most so much towards idleness, so a jump of the clock ends no session.
 MAX_IDLE_TURN_S = 1.0
@@ -33,6 +42,7 @@ class Session:
         self.is_paused = False
         self.end: SessionEnd | None = None
         self.branch = 0
+        self.controls = Controls(num_denoising_steps=settings.num_denoising_steps, strength=settings.strength)
         self.opened: Future[None] = Future()
         self.opened.set_running_or_notify_cancel()
         self._grid = grid
@@ -41,7 +51,7 @@ class Session:
         self._prompt: PromptChange | None = None
         self._first_prompt = self.timeline.add(settings.prompt, 0.0, now_s, is_exact=True)
         self._waiting: deque[InputFrame] = deque()
-        self._ready: deque[EditedFrame] = deque()
+        self._outbox = Outbox(settings.max_ready_frames, self.telemetry)
         self._ready_since_s: float | None = None
         self._is_behind = False
         self._next_chunk = 0
@@ -77,7 +87,7 @@ class Session:
     @property
     def num_ready(self) -> int:
         """Edited frames that wait for the consumer."""
-        return len(self._ready)
+        return len(self._outbox)
 
     @property
     def waiting_frames(self) -> Sequence[InputFrame]:
@@ -143,6 +153,8 @@ class Session:
             self._next_frame,
             self._prompt.prepared,
             self._prompt.words,
+            self._prompt.prompt_id,
+            self.controls,
             max(self._ready_since_s, frames[-1].arrived_s),
             self._ready_since_s + needed / self.settings.native_fps,
             is_last,
@@ -172,34 +184,17 @@ class Session:
 
     def deliver(self, source: ChunkInput, pixels: Sequence[object], now_s: float, added_s: float) -> None:
         """Put the edited frames of a chunk into the output queue; the oldest go where it is full."""
-        self.telemetry.chunk_done(
-            now_s=now_s,
-            ready_s=source.ready_s,
-            deadline_s=source.deadline_s,
-            added_s=added_s,
-            arrived_s=[frame.arrived_s for frame in source.frames],
-        )
-        for offset, (frame, picture) in enumerate(zip(source.frames, pixels)):
-            if len(self._ready) == self.settings.max_ready_frames:
-                self._ready.popleft()
-                self.telemetry.counts.frames_dropped_out += 1
-            self._ready.append(
-                EditedFrame(
-                    picture,
-                    frame.time_s,
-                    source.first_frame_index + offset,
-                    source.chunk.index,
-                    self.branch,
-                    source.prompt_words,
-                    max(0.0, now_s - frame.arrived_s),
-                    now_s,
-                )
-            )
+        self._outbox.put(source, pixels, self.branch, now_s, added_s)
 
     def take_ready(self, max_frames: int | None = None) -> list[EditedFrame]:
         """Edited frames, oldest first; no sign of life, since a consumer may poll for ever."""
-        count = len(self._ready) if max_frames is None else min(max_frames, len(self._ready))
-        return [self._ready.popleft() for _ in range(count)]
+        return self._outbox.take(max_frames)
+
+    def set_controls(self, controls: Controls) -> None:
+        """Steps and strength from the next chunk on; raises as `push`."""
+        self.check_takes_input()
+        self.touch()
+        self.controls = controls
 
     def set_prompt(self, words: str, now_s: float) -> PromptChange:
         """Ask for a change as soon as it is encoded; raises as `push` and `PromptTimeline.add`."""
@@ -253,7 +248,7 @@ class Session:
         self._next_frame = frame_index
         self._prompt = prompt
         self._waiting.clear()
-        self._ready.clear()
+        self._outbox.clear()
         self._ready_since_s = None
         self._is_behind = False
 
@@ -331,14 +326,15 @@ class Session:
         return figures_of(
             telemetry.counts,
             telemetry.times,
+            recent_delay=telemetry.recent_delay.summary(now_s),
             state_bytes=telemetry.state_bytes,
             rewind_bytes=telemetry.rewind_bytes,
             fps_in=telemetry.rate_in.rate(now_s),
             fps_out=telemetry.rate_out.rate(now_s),
             frames_waiting=len(self._waiting),
-            frames_ready=len(self._ready),
+            frames_ready=len(self._outbox),
             oldest_waiting_s=max(0.0, now_s - self._waiting[0].arrived_s) if self._waiting else 0.0,
-            oldest_ready_s=max(0.0, now_s - self._ready[0].ready_s) if self._ready else 0.0,
+            oldest_ready_s=self._outbox.oldest_s(now_s),
         )
 
     def _num_needed(self) -> int:

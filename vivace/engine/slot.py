@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ class Slot:
         self,
         session: Session,
         pipeline: EditPipeline,
-        sigmas: tuple[float, ...],
+        sigmas: Callable[[int | None], tuple[float, ...]],
         commit: CommitMode,
         plan: ChunkPlan,
         ring: SnapshotRing,
@@ -103,17 +104,20 @@ class Slot:
         assert self.size is not None
         assert isinstance(source.prompt, Prompt)
         width, height = self.size
+        sigmas = self._sigmas(source.controls.num_denoising_steps)
         if self._stream is None:
             settings = StreamSettings(
                 height_px=height,
                 width_px=width,
                 seed=self.session.settings.seed,
-                sigmas=self._sigmas,
+                sigmas=sigmas,
                 commit=self._commit,
                 plan=self._plan,
             )
             self._stream = EditStream(settings, self._pipeline.vae.grid, source.prompt)
         self._stream.prompt = source.prompt
+        # between chunks the steps are free: no memory depends on how many led to it
+        self._stream.settings = replace(self._stream.settings, sigmas=sigmas)
         pictures = [frame.pixels for frame in source.frames]
         self._stream.push(
             torch.stack([one.fitted(width, height) for one in pictures if isinstance(one, Picture)])
@@ -130,6 +134,20 @@ class Slot:
         """Whether the chunk under work holds numbers only; waits for the device."""
         latent = self.stream.in_flight.latent
         return latent is None or bool(torch.isfinite(latent).all())
+
+    def shown(self, edited: Tensor) -> Tensor:
+        """The edited frames of the chunk under work at the strength that was asked for."""
+        source = self.source
+        assert source is not None
+        strength = source.controls.strength
+        if strength == 1:
+            return edited
+        assert self.size is not None
+        pictures = [frame.pixels for frame in source.frames]
+        before = torch.stack([one.fitted(*self.size) for one in pictures if isinstance(one, Picture)])
+        if strength == 0:
+            return before
+        return torch.lerp(before.float(), edited.float(), strength).round_().to(torch.uint8)
 
     def state_bytes(self) -> int:
         """Bytes of the stream's memories."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 GROWTH = 1.05
 SMALLEST_S = 1e-5
 FPS_WINDOW_S = 5.0
+# What `recent_delay` looks back at; 4,096 frames at most.
+RECENT_S = 10.0
 
 
 class Histogram:
@@ -144,7 +146,7 @@ class Times:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """Counts and times, for one session or in sum."""
+    """Counts and times, for one session or in sum; `recent_delay` is the delay of the last ten seconds."""
 
     counts: Counts
     ttff: TimeFigures
@@ -155,6 +157,7 @@ class Figures:
     slack: TimeFigures
     lateness: TimeFigures
     jitter: TimeFigures
+    recent_delay: TimeFigures
     state_bytes: int
     rewind_bytes: int
     fps_in: float
@@ -213,6 +216,35 @@ class RateMeter:
         return len(recent) / spread_s if spread_s > 0 else 0.0
 
 
+class RecentTimes:
+    """Times of the last seconds, so that a page shows what is and not what was."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: deque[tuple[float, float]] = deque(maxlen=4096)
+
+    def record(self, now_s: float, seconds: float) -> None:
+        """Count a time."""
+        self._values.append((now_s, seconds))
+
+    def summary(self, now_s: float) -> TimeFigures:
+        """The usual quantiles, in milliseconds, of what came within `RECENT_S`."""
+        return summary_of(self.values(now_s))
+
+    def values(self, now_s: float) -> list[float]:
+        """What came within `RECENT_S`, oldest first."""
+        return [seconds for at_s, seconds in self._values if 0 <= now_s - at_s <= RECENT_S]
+
+
+def summary_of(times_s: Sequence[float]) -> TimeFigures:
+    """The usual quantiles of these times, in milliseconds."""
+    histogram = Histogram()
+    for seconds in times_s:
+        histogram.record(seconds)
+    return histogram.summary()
+
+
 class SessionTelemetry:
     """What one session counts and times; the session writes, `figures` reads."""
 
@@ -221,6 +253,7 @@ class SessionTelemetry:
         self.times = Times()
         self.rate_in = RateMeter()
         self.rate_out = RateMeter()
+        self.recent_delay = RecentTimes()
         self.state_bytes = 0
         self.rewind_bytes = 0
         self._first_in_s: float | None = None
@@ -250,6 +283,7 @@ class SessionTelemetry:
             self.counts.frames_out += 1
             self.rate_out.record(now_s)
             self.times.delay.record(now_s - at_s)
+            self.recent_delay.record(now_s, now_s - at_s)
             self.times.buffering.record(ready_s - at_s)
         delay_s = now_s - ready_s
         if self._last_chunk_delay_s is not None:
@@ -257,10 +291,10 @@ class SessionTelemetry:
         self._last_chunk_delay_s = delay_s
 
 
-def figures_of(counts: Counts, times: Times, **rest: float) -> Figures:
+def figures_of(counts: Counts, times: Times, recent_delay: TimeFigures, **rest: float) -> Figures:
     """A `Figures` from what was kept; `rest` are its remaining fields."""
     summaries = {one.name: getattr(times, one.name).summary() for one in fields(Times)}
-    return Figures(counts=counts.copy(), **summaries, **rest)  # pyright: ignore[reportArgumentType]
+    return Figures(counts=counts.copy(), recent_delay=recent_delay, **summaries, **rest)  # pyright: ignore[reportArgumentType]
 
 
 class BusyLog:
@@ -312,10 +346,12 @@ class EngineTelemetry:
             counts.add(telemetry.counts)
             times.add(telemetry.times)
         each = [figures for _, figures in sessions]
+        recent = [value for telemetry, _ in sessions for value in telemetry.recent_delay.values(now_s)]
         uptime_s = max(0.0, now_s - self._started_s)
         total = figures_of(
             counts,
             times,
+            recent_delay=summary_of(recent),
             state_bytes=sum(one.state_bytes for one in each),
             rewind_bytes=sum(one.rewind_bytes for one in each),
             fps_in=sum(one.fps_in for one in each),

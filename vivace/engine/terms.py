@@ -40,6 +40,16 @@ class SessionEndedError(VivaceError):
         self.end = end
 
 
+def check_strength(strength: float) -> None:
+    """Raise where a strength is out of range.
+
+    Raises:
+        InputError: If it is not between 0 and 1.
+    """
+    if not 0 <= strength <= 1:
+        raise InputError(f"got strength {strength}, expected 0 (the source) to 1 (the edit)")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionSettings:
     """What a session is opened with.
@@ -49,7 +59,9 @@ class SessionSettings:
         size: Width and height of the edited frames, moved to what the model can do; None keeps the aspect of
             the first frame at the model's native area.
         seed: Another seed gives another version of the edit.
-        num_denoising_steps: 1 to 8; None is the model's own number.
+        num_denoising_steps: 1 to 8; None is the model's own number. It can be changed between chunks.
+        strength: 0 to 1: 1 shows the edit, 0 the source, between them the two are mixed pixel by pixel after
+            the decoder. What the stream remembers is always the full edit (docs/decisions/0008).
         commit: How a chunk enters the memories; None is the model's own way.
         native_fps: The rate that incoming frames are brought to.
         max_waiting_frames: Frames that wait for a chunk at most; the oldest goes when the model is slower.
@@ -63,6 +75,7 @@ class SessionSettings:
     size: tuple[int, int] | None = None
     seed: int = 0
     num_denoising_steps: int | None = None
+    strength: float = 1.0
     commit: Literal["clean_pass", "last_step"] | None = None
     native_fps: float = 16.0
     max_waiting_frames: int | None = None
@@ -83,6 +96,7 @@ class SessionSettings:
                 f"got rewind_s {self.rewind_s} and idle_timeout_s {self.idle_timeout_s}, "
                 "expected at most an hour, and above 0 or None"
             )
+        check_strength(self.strength)
         if self.size is not None and min(self.size) < 1:
             raise InputError(f"got size {self.size}, expected width and height of at least 1 pixel")
 
@@ -98,8 +112,12 @@ class EditedFrame:
         chunk_index: Place of its chunk, likewise.
         branch: How many rewinds came before it.
         prompt_words: The instruction it follows.
+        prompt_id: Which change of the instruction that was; 0 is what the session was opened with.
         delay_s: From the arrival of its source frame to now, when it became ready.
         ready_s: When it became ready, on the engine's clock.
+        span_s: Of the delay, what the chunk costs: from the arrival of its first frame to that of its last.
+        model_s: Of the delay, the time in which the model worked (also for others) on the complete chunk.
+        engine_s: Of the delay, what else passed between the complete chunk and its edited frames.
     """
 
     pixels: object
@@ -108,8 +126,12 @@ class EditedFrame:
     chunk_index: int
     branch: int
     prompt_words: str
+    prompt_id: int
     delay_s: float
     ready_s: float
+    span_s: float = 0.0
+    model_s: float = 0.0
+    engine_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +148,17 @@ class RewindReceipt:
     prompt_words: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Controls:
+    """What may change from chunk to chunk without a new stream; ranges as in `SessionSettings`."""
+
+    num_denoising_steps: int | None = None
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkInput:
     """The raw frames of a chunk that is ready to be edited.
@@ -136,6 +169,8 @@ class ChunkInput:
         first_frame_index: Of the first one in the stream.
         prompt: What the model reads, opaque here.
         prompt_words: The instruction.
+        prompt_id: Which change of it.
+        controls: Steps and strength.
         ready_s: When the chunk was complete.
         deadline_s: When its edited frames must be ready: before the next chunk is complete.
         is_last: Whether the stream ends with it.
@@ -146,6 +181,8 @@ class ChunkInput:
     first_frame_index: int
     prompt: object
     prompt_words: str
+    prompt_id: int
+    controls: Controls
     ready_s: float
     deadline_s: float
     is_last: bool

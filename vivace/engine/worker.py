@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Condition
 
+import numpy as np
+from jaxtyping import UInt8
+
 from vivace.core.errors import VivaceError
 from vivace.engine.scheduler import LatencyModel, SlotId, schedule
 from vivace.engine.slot import Slot
@@ -120,19 +123,20 @@ class Worker:
             if isinstance(outcome, Result):
                 slot.advance(outcome)
         failures = [self._failure_of(slot, outcome) for slot, outcome in zip(slots, outcomes)]
+        pictures = [self._pictures_of(slot, outcome, len(slots)) for slot, outcome in zip(slots, outcomes)]
         with self._lock:
             now_s = self._clock()
             self.busy.record(begun_s, now_s)
             if not num_retries:
                 self.latency.observe(f"{kinds[0]} {slots[0].size}", len(slots), now_s - begun_s)
-            for slot, outcome, failure in zip(slots, outcomes, failures):
+            for slot, shown, failure in zip(slots, pictures, failures):
                 slot.session.telemetry.counts.retries += num_retries
                 if slot.session.is_over:
                     continue
                 if failure is not None:
                     self._end(slot, SessionEnd("failed", failure.reason))
-                elif isinstance(outcome, Result) and outcome.frames is not None:
-                    self._deliver(slot, outcome, now_s, is_shared=len(slots) > 1)
+                elif shown is not None:
+                    self._deliver(slot, shown, now_s)
             self._output.notify_all()
         for slot, outcome in zip(slots, outcomes):
             if isinstance(outcome, Result) and outcome.frames is not None:
@@ -166,15 +170,24 @@ class Worker:
         # looked at once a chunk, before it is decoded: on a GPU the look waits for the device
         if flight is not None and flight.is_committed and not slot.has_finite_chunk():
             return Failure(f"the model gave no numbers (NaN or infinity) for chunk {flight.chunk.index}")
+        if not outcome.is_finite:
+            return Failure("the decoder gave no numbers (NaN or infinity)")
         return None
 
-    def _deliver(self, slot: Slot, result: Result, now_s: float, *, is_shared: bool) -> None:
-        source, frames = slot.source, result.frames
-        assert source is not None
-        assert frames is not None
-        slot.source = None
+    def _pictures_of(
+        self, slot: Slot, outcome: Result | Failure, num_sharing: int
+    ) -> UInt8[np.ndarray, "r h w c"] | None:
+        """The frames to show, where the work was a decode and gave some."""
+        if isinstance(outcome, Failure) or outcome.frames is None or slot.source is None:
+            return None
+        shown = slot.shown(outcome.frames)
         # a session must not hold on to the pictures of the others in its call
-        pixels = (frames.clone() if is_shared else frames).numpy()
+        return (shown.clone() if num_sharing > 1 else shown).numpy()
+
+    def _deliver(self, slot: Slot, pixels: UInt8[np.ndarray, "r h w c"], now_s: float) -> None:
+        source = slot.source
+        assert source is not None
+        slot.source = None
         added_s = now_s - source.ready_s - self.busy.within(source.ready_s, now_s)
         slot.session.deliver(source, list(pixels), now_s, added_s)
         slot.has_news = True

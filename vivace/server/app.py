@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from vivace import __version__
 from vivace.server.access import bearer, is_same_secret, may_open
-from vivace.server.faces import Opener
+from vivace.server.faces import Opener, Signer
 from vivace.server.guard import Guard
 from vivace.server.hub import Hub
 from vivace.server.lobby import Fit, Lobby
@@ -30,8 +30,9 @@ from vivace.server.protocol import (
 )
 from vivace.server.recording import Recordings
 from vivace.server.settings import ServerSettings
-from vivace.server.transport_webrtc import RtcPeers
+from vivace.server.transport_webrtc import Answered, RtcPeers
 from vivace.server.transport_websocket import SocketClient
+from vivace.server.trickle import SDP_FRAGMENT
 
 WEB = Path(__file__).parent / "web"
 DRAIN_S = 5.0
@@ -47,6 +48,10 @@ STATUS: dict[ErrorCode, int] = {
     "unknown_session": 404,
     "session_failed": 500,
     "busy": 503,
+    "no_tag": 428,
+    "other_tag": 412,
+    "no_restart": 422,
+    "wrong_type": 415,
 }
 
 
@@ -62,11 +67,13 @@ class LiveEngine(Opener, Protocol):
 class Parts:
     """What the routes share, from the start of the application to its end."""
 
-    def __init__(self, engine: LiveEngine, settings: ServerSettings, fit: Fit, model: str) -> None:
+    def __init__(
+        self, engine: LiveEngine, settings: ServerSettings, fit: Fit, model: str, signer: Signer | None
+    ) -> None:
         self.engine = engine
         self.settings = settings
         self.metrics = Metrics.create()
-        self.recordings = Recordings(settings, model)
+        self.recordings = Recordings(settings, model, signer)
         self.lobby = Lobby(engine, settings, fit, self.recordings, self.metrics)
         self.peers = RtcPeers(settings, self.recordings, self.metrics)
 
@@ -76,7 +83,9 @@ class Parts:
         await self.peers.close()
 
 
-def create_app(engine: LiveEngine, settings: ServerSettings, *, fit: Fit, model: str = "") -> FastAPI:
+def create_app(
+    engine: LiveEngine, settings: ServerSettings, *, fit: Fit, model: str = "", signer: Signer | None = None
+) -> FastAPI:
     """The application. `app.state.parts` are its `Parts`.
 
     Args:
@@ -84,8 +93,9 @@ def create_app(engine: LiveEngine, settings: ServerSettings, *, fit: Fit, model:
         settings: Token and limits; the caller binds to `settings.host`.
         fit: Width and height of edited frames for those of a source, as `Editor.fit`.
         model: Its name, for recordings.
+        signer: Signs recordings; None leaves them unsigned.
     """
-    parts = Parts(engine, settings, fit, model)
+    parts = Parts(engine, settings, fit, model, signer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -103,9 +113,9 @@ def create_app(engine: LiveEngine, settings: ServerSettings, *, fit: Fit, model:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type"],
-            expose_headers=["location"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["authorization", "content-type", "if-match"],
+            expose_headers=["location", "etag", "accept-patch"],
         )
     app.add_exception_handler(ProtocolError, _answer_protocol_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
@@ -197,21 +207,30 @@ def _add_sessions(app: FastAPI, parts: Parts) -> None:
 
 
 def _add_webrtc(app: FastAPI, parts: Parts) -> None:
-    offer_body = {"requestBody": {"content": {SDP: {"schema": {"type": "string"}}}, "required": True}}
-
-    @app.post("/whip/{session}", status_code=201, response_class=Response, openapi_extra=offer_body)
+    @app.post("/whip/{session}", status_code=201, response_class=Response, openapi_extra=_body(SDP))
     async def publish(session: str, request: Request) -> Response:
         """WHIP: publish to a session; the bearer token is the session's key."""
         hub = parts.lobby.find(session)
         _require_key(hub, request)
-        name, answer = await parts.peers.publish(hub, await _offer(request))
-        return _created(answer, f"/whip/{session}/{name}")
+        return _created(await parts.peers.publish(hub, await _offer(request)), f"/whip/{session}")
 
-    @app.post("/whep/{session}", status_code=201, response_class=Response, openapi_extra=offer_body)
+    @app.post("/whep/{session}", status_code=201, response_class=Response, openapi_extra=_body(SDP))
     async def play(session: str, request: Request) -> Response:
         """WHEP: watch a session; knowing its name is enough."""
-        name, answer = await parts.peers.play(parts.lobby.find(session), await _offer(request))
-        return _created(answer, f"/whep/{session}/{name}")
+        hub = parts.lobby.find(session)
+        return _created(await parts.peers.play(hub, await _offer(request)), f"/whep/{session}")
+
+    @app.patch("/whip/{session}/{name}", status_code=204, openapi_extra=_body(SDP_FRAGMENT))
+    async def trickle_to_publisher(session: str, name: str, request: Request) -> None:
+        """Candidates of a WHIP connection, found after its offer; `If-Match` is the answer's ETag."""
+        _require_key(_peer_hub(parts, session, name), request)
+        await _trickle(parts, name, request)
+
+    @app.patch("/whep/{session}/{name}", status_code=204, openapi_extra=_body(SDP_FRAGMENT))
+    async def trickle_to_viewer(session: str, name: str, request: Request) -> None:
+        """Candidates of a WHEP connection that were found after its offer."""
+        _peer_hub(parts, session, name)
+        await _trickle(parts, name, request)
 
     @app.delete("/whip/{session}/{name}")
     async def stop_publishing(session: str, name: str, request: Request) -> Response:
@@ -236,18 +255,36 @@ def _peer_hub(parts: Parts, session: str, name: str) -> Hub:
     return hub
 
 
-def _created(answer: str, location: str) -> Response:
-    return Response(answer, status_code=201, media_type=SDP, headers={"location": location})
+def _body(kind: str) -> dict[str, object]:
+    return {"requestBody": {"content": {kind: {"schema": {"type": "string"}}}, "required": True}}
+
+
+def _created(answered: Answered, endpoint: str) -> Response:
+    headers = {
+        "location": f"{endpoint}/{answered.name}",
+        "etag": answered.tag,
+        "accept-patch": SDP_FRAGMENT,
+    }
+    return Response(answered.sdp, status_code=201, media_type=SDP, headers=headers)
+
+
+async def _trickle(parts: Parts, name: str, request: Request) -> None:
+    text = await _text(request, SDP_FRAGMENT)
+    await parts.peers.add_candidates(name, text, request.headers.get("if-match"))
 
 
 async def _offer(request: Request) -> str:
+    return await _text(request, SDP)
+
+
+async def _text(request: Request, wanted: str) -> str:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != SDP:
-        raise ProtocolError("bad_message", f"got content of type {kind or 'none'}, expected {SDP}")
+    if kind != wanted:
+        raise ProtocolError("wrong_type", f"got content of type {kind or 'none'}, expected {wanted}")
     try:
         return (await request.body()).decode()
     except UnicodeDecodeError:
-        raise ProtocolError("bad_message", "got an offer that is no text") from None
+        raise ProtocolError("bad_message", f"got {wanted} that is no text") from None
 
 
 def _require(is_given: bool, what: str) -> None:

@@ -93,8 +93,8 @@ class Control:
                 self._hub.ask_prompt(words, in_s)
             case CancelPrompt(prompt_id=prompt_id):
                 self._hub.cancel_prompt(prompt_id)
-            case SetControls(steps=steps, seed=seed):
-                self._hub.set_controls(steps, seed)
+            case SetControls(steps=steps, seed=seed, strength=strength):
+                self._hub.set_controls(steps, seed, strength)
             case Pause():
                 self._hub.set_paused(True)
             case Resume():

@@ -1,5 +1,7 @@
-"""What a hub asks of its neighbours: an engine that opens sessions, connections that hand in frames."""
+"""What a session asks of its neighbours: an engine, connections that hand in frames, a signer."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from vivace.engine.live import SyncSession
@@ -11,6 +13,16 @@ class Opener(Protocol):
 
     def open_sync(self, settings: SessionSettings) -> SyncSession:
         """A new session."""
+        ...
+
+
+class Signer(Protocol):
+    """What signs recordings; see `vivace.server.provenance`, which needs a package of its own."""
+
+    def sign(
+        self, unsigned: Path, signed: Path, model: str, instructions: Sequence[dict[str, object]]
+    ) -> None:
+        """Write a signed copy."""
         ...
 
 

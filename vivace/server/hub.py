@@ -10,10 +10,18 @@ from jaxtyping import UInt8
 
 from vivace.core.errors import VivaceError
 from vivace.engine.live import SyncSession
-from vivace.engine.terms import EditedFrame, Phase, RewindReceipt, SessionEndedError, SessionSettings
-from vivace.server.faces import Opener, Publisher
+from vivace.engine.terms import (
+    Controls,
+    EditedFrame,
+    Phase,
+    RewindReceipt,
+    SessionEndedError,
+    SessionSettings,
+)
+from vivace.server.audience import Audience
+from vivace.server.faces import Opener
 from vivace.server.metrics import Metrics
-from vivace.server.outlet import Outlet, ShownFrame
+from vivace.server.outlet import ShownFrame
 from vivace.server.playout import Playout
 from vivace.server.prompt_desk import PromptDesk
 from vivace.server.protocol import (
@@ -27,6 +35,8 @@ from vivace.server.protocol import (
     Welcome,
 )
 from vivace.server.settings import Limits
+from vivace.server.sound import Samples
+from vivace.server.sound_desk import SoundDesk
 
 # Edited frames wait at most this many seconds of video for their turn to be shown.
 MAX_PLAYOUT_S = 1.5
@@ -53,8 +63,9 @@ class Hub:
         self.limits = limits
         self.is_over = False
         self.last_active_s = clock()
-        self.last_client_s = clock()
         self.recorder: Callable[[ShownFrame], None] | None = None
+        self.sound = SoundDesk(clock)
+        self.audience = Audience(limits, metrics, clock, self.sound.source_changed)
         self.is_recording = False
         self._engine = engine
         self._metrics = metrics
@@ -64,78 +75,13 @@ class Hub:
         self._playout: Playout[ShownFrame] = Playout(
             max_waiting=max(1, int(MAX_PLAYOUT_S * settings.native_fps))
         )
-        self._outlets: set[Outlet] = set()
-        self._listeners: set[Callable[[ServerMessage], None]] = set()
-        self._publisher: Publisher | None = None
-        self._desk = PromptDesk(settings.prompt, limits, self.tell, self._soon)
+        self._desk = PromptDesk(limits, self.tell, self._soon)
         self._branch = 0
         self._first_frame = 0
         self._next_frame = 0
         self._counted_in = self._counted_drops = self._counted_surplus = 0
         self.session = self._open(settings)
         self._task = asyncio.create_task(self._run(), name=f"hub {name[:6]}")
-
-    # -- clients
-
-    @property
-    def num_viewers(self) -> int:
-        """Connections that get frames."""
-        return len(self._outlets)
-
-    @property
-    def has_clients(self) -> bool:
-        """Whether anybody is connected."""
-        return bool(self._outlets or self._publisher or self._listeners)
-
-    def add_viewer(self) -> Outlet:
-        """A queue of edited frames; give it back with `remove_viewer`.
-
-        Raises:
-            ProtocolError: If there are too many viewers.
-        """
-        if len(self._outlets) >= self.limits.num_viewers:
-            raise ProtocolError(
-                "busy", f"this session has {self.limits.num_viewers} viewers already, try again later"
-            )
-        outlet = Outlet(self.limits.max_queued_frames)
-        self._outlets.add(outlet)
-        self._metrics.viewers.inc()
-        return outlet
-
-    def remove_viewer(self, outlet: Outlet) -> None:
-        """Send no more frames there."""
-        if outlet in self._outlets:
-            self._outlets.remove(outlet)
-            self._metrics.viewers.dec()
-        self.last_client_s = self._clock()
-
-    def add_listener(self, send: Callable[[ServerMessage], None]) -> Callable[[], None]:
-        """Have all messages of the session passed to `send`; returns what ends that."""
-        self._listeners.add(send)
-
-        def remove() -> None:
-            self._listeners.discard(send)
-            self.last_client_s = self._clock()
-
-        return remove
-
-    def set_publisher(self, publisher: Publisher) -> None:
-        """Take frames from this connection from now on; one that did so before is told."""
-        if self._publisher is publisher:
-            return
-        before, self._publisher = self._publisher, publisher
-        if before is not None:
-            before.replaced()
-
-    def remove_publisher(self, publisher: Publisher) -> None:
-        """The connection hands in no more frames."""
-        if self._publisher is publisher:
-            self._publisher = None
-        self.last_client_s = self._clock()
-
-    def is_publisher(self, publisher: Publisher) -> bool:
-        """Whether frames of this connection count."""
-        return self._publisher is publisher
 
     # -- orders
 
@@ -154,6 +100,11 @@ class Hub:
         except VivaceError as error:
             raise ProtocolError("bad_frame", str(error)) from None
 
+    def push_sound(self, samples: Samples, media_s: float) -> None:
+        """Hand in sound at 48 kHz; `media_s` is the time of its first sample on the track's own clock."""
+        if not self.session.is_paused:
+            self.sound.push(samples, media_s)
+
     def ask_prompt(self, words: str, in_s: float | None = None) -> None:
         """Change the instruction, now or `in_s` seconds of video from now; raises as `PromptDesk.ask`."""
         self._touch()
@@ -164,36 +115,42 @@ class Hub:
         self._touch()
         self._desk.cancel(self.session, prompt_id)
 
-    def set_controls(self, steps: int | None, seed: int | None) -> None:
-        """Start the model's stream anew with other steps or another seed; viewers and clients stay.
+    def set_controls(self, steps: int | None, seed: int | None, strength: float | None) -> None:
+        """Other steps or strength from the next chunk on; another seed starts the model's stream anew.
+
+        None leaves one as it is. Viewers and clients stay.
 
         Raises:
             ProtocolError: If the engine refuses.
         """
         self._touch()
-        wanted = replace(
+        before = self.session.controls
+        controls = Controls(
+            num_denoising_steps=before.num_denoising_steps if steps is None else steps,
+            strength=before.strength if strength is None else strength,
+        )
+        is_anew = seed is not None and seed != self.settings.seed
+        try:
+            if not is_anew:
+                self.session.set_controls(controls)
+        except VivaceError as error:
+            raise ProtocolError("not_possible", str(error)) from None
+        self.settings = replace(
             self.settings,
-            prompt=self.session.prompt_words,
-            num_denoising_steps=self.settings.num_denoising_steps if steps is None else steps,
+            num_denoising_steps=controls.num_denoising_steps,
+            strength=controls.strength,
             seed=self.settings.seed if seed is None else seed,
         )
-        changes = (wanted.num_denoising_steps, wanted.seed)
-        if changes != (self.settings.num_denoising_steps, self.settings.seed):
-            before = self.session
-            before.on_change(None)
-            before.close("started anew with other settings")
-            self._desk.clear()
-            self._first_frame = self._next_frame
-            try:
-                self.session = self._open(wanted)
-            except VivaceError as error:
-                self.close(str(error))
-                raise ProtocolError("session_failed", str(error)) from None
-            self.settings = wanted
-            self._branch = 0
-            self._counted_in = self._counted_drops = self._counted_surplus = 0
-            self._playout.clear()
-        self.tell(ControlsSet(steps=self.settings.num_denoising_steps, seed=self.settings.seed))
+        if is_anew:
+            self._start_anew(replace(self.settings, prompt=self.session.prompt_words))
+        self.tell(
+            ControlsSet(
+                steps=controls.num_denoising_steps,
+                seed=self.settings.seed,
+                strength=controls.strength,
+                is_anew=is_anew,
+            )
+        )
 
     def set_paused(self, is_paused: bool) -> None:
         """Take no frames, or take them again.
@@ -209,6 +166,7 @@ class Hub:
                 self.session.resume()
         except VivaceError as error:
             raise ProtocolError("session_failed", str(error)) from None
+        self.sound.source_changed()
         self.tell(PauseChanged(is_paused=is_paused))
 
     async def rewind(self, seconds: float) -> None:
@@ -232,19 +190,19 @@ class Hub:
     def welcome(self, *, may_control: bool) -> Welcome:
         """The session as it is."""
         size = self.size
-        words = self.session.prompt_words
         return Welcome(
             session=self.name,
             may_control=may_control,
             state=str(self.session.phase),
-            prompt=words,
-            prompt_id=self._desk.id_of(words),
+            prompt=self.session.prompt_words,
+            prompt_id=self._desk.id_of(self.session.prompt_id),
             timeline=self._desk.timeline,
             width_px=size[0],
             height_px=size[1],
             fps=self.settings.native_fps,
             steps=self.settings.num_denoising_steps,
             seed=self.settings.seed,
+            strength=self.settings.strength,
             is_paused=self.session.is_paused,
             is_recording=self.is_recording,
             next_frame=self._next_frame,
@@ -261,15 +219,16 @@ class Hub:
         seen = self.session.figures()
         figures, counts = seen.figures, seen.figures.counts
         playout_ms = 1000 * self._playout.delay_s
-        has_delay = counts.frames_out > 0
+        recent = figures.recent_delay
+        has_delay = recent.num_values > 0
         return Stats(
             state=str(self.session.phase),
             fps_in=round(figures.fps_in, 2),
             fps_out=round(figures.fps_out, 2),
             native_fps=self.settings.native_fps,
-            delay_ms=round(max(playout_ms, figures.delay.p50_ms), 1) if has_delay else None,
-            delay_p99_ms=round(max(playout_ms, figures.delay.p99_ms), 1) if has_delay else None,
-            buffering_ms=round(figures.buffering.max_ms, 1),
+            delay_ms=round(max(playout_ms, recent.p50_ms), 1) if has_delay else None,
+            delay_p99_ms=round(max(playout_ms, recent.p99_ms), 1) if has_delay else None,
+            buffering_ms=round(figures.buffering.p99_ms, 1),
             frames_in=counts.frames_in,
             frames_out=counts.frames_out,
             frames_dropped=counts.frames_dropped_in + counts.frames_dropped_out + self._playout.num_dropped,
@@ -277,13 +236,12 @@ class Hub:
             state_bytes=figures.state_bytes,
             rewind_s=round(seen.rewindable_s, 2),
             stream_s=round(seen.stream_s, 3),
-            num_viewers=self.num_viewers,
+            num_viewers=self.audience.num_viewers,
         )
 
     def tell(self, message: ServerMessage) -> None:
         """Pass a message to all listeners."""
-        for listener in tuple(self._listeners):
-            listener(message)
+        self.audience.tell(message)
 
     # -- its life
 
@@ -299,17 +257,29 @@ class Hub:
         self.is_over = True
         self.session.on_change(None)
         self.session.close(reason)
-        self._metrics.viewers.dec(len(self._outlets))
-        for outlet in self._outlets:
-            outlet.close()
-        self._outlets.clear()
-        self.tell(Ended(reason=reason))
-        self._listeners.clear()
+        self.sound.close()
+        self.audience.close(Ended(reason=reason))
         self._wake.set()
 
     async def closed(self) -> None:
         """Wait until it is over."""
         await asyncio.gather(self._task, return_exceptions=True)
+
+    def _start_anew(self, wanted: SessionSettings) -> None:
+        before = self.session
+        before.on_change(None)
+        before.close("started anew with another seed")
+        self._desk.start_anew(before.prompt_id)
+        self._first_frame = self._next_frame
+        try:
+            self.session = self._open(wanted)
+        except VivaceError as error:
+            self.close(str(error))
+            raise ProtocolError("session_failed", str(error)) from None
+        self.settings = wanted
+        self._branch = 0
+        self._counted_in = self._counted_drops = self._counted_surplus = 0
+        self._playout.clear()
 
     def _open(self, settings: SessionSettings) -> SyncSession:
         session = self._engine.open_sync(settings)
@@ -363,18 +333,25 @@ class Hub:
             self._playout.push(frames, now_s)
 
     def _shown(self, frame: EditedFrame, arrived_s: float) -> ShownFrame:
-        prompt_id = self._desk.id_of(frame.prompt_words)
         index = self._first_frame + frame.frame_index
         self._next_frame = index + 1
         return ShownFrame(
-            np.asarray(frame.pixels), index, prompt_id, frame.prompt_words, frame.time_s, arrived_s
+            np.asarray(frame.pixels),
+            index,
+            self._desk.id_of(frame.prompt_id),
+            frame.prompt_words,
+            frame.time_s,
+            arrived_s,
+            frame.span_s,
+            frame.model_s,
+            frame.engine_s,
         )
 
     def _show(self, frame: ShownFrame, now_s: float) -> None:
         self._metrics.frames_out.inc()
         self._metrics.delay_s.observe(max(0.0, now_s - frame.arrived_s))
-        for outlet in self._outlets:
-            outlet.put(frame)
+        self.sound.frame_shown(now_s - frame.arrived_s)
+        self.audience.show(frame)
         if self.recorder is not None:
             self.recorder(frame)
 

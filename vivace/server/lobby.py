@@ -92,7 +92,7 @@ class Lobby:
         for hub in tuple(self._hubs.values()):
             if hub.is_over:
                 await self.end(hub, "ended")
-            elif not hub.has_clients and now_s - hub.last_client_s > limits.abandoned_s:
+            elif not hub.audience.has_clients and now_s - hub.audience.last_client_s > limits.abandoned_s:
                 await self.end(hub, "abandoned", "nobody was connected any more")
             elif now_s - hub.last_active_s > limits.idle_s:
                 await self.end(hub, "idle", f"there was neither a frame nor an order for {limits.idle_s:g} s")
@@ -133,6 +133,7 @@ class Lobby:
                 size=size,
                 seed=wish.seed,
                 num_denoising_steps=wish.steps,
+                strength=wish.strength,
                 native_fps=self._settings.native_fps,
                 rewind_s=self._settings.rewind_s,
                 idle_timeout_s=None,

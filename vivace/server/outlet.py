@@ -21,6 +21,9 @@ class ShownFrame:
         words: The same in words.
         captured_s: When its raw frame was taken, on the sender's clock.
         arrived_s: When its raw frame arrived, on the server's clock.
+        span_s: What waiting for its chunk costs: from the arrival of the chunk's first frame to its last.
+        model_s: How long the model worked on its chunk.
+        engine_s: What else passed between the complete chunk and its edited frames.
     """
 
     pixels: UInt8[np.ndarray, "h w c"]
@@ -29,6 +32,9 @@ class ShownFrame:
     words: str
     captured_s: float
     arrived_s: float
+    span_s: float = 0.0
+    model_s: float = 0.0
+    engine_s: float = 0.0
     _packed: list[asyncio.Future[bytes]] = field(default_factory=list)
 
     async def packed(self, now_s: float) -> bytes:

@@ -27,7 +27,7 @@ class _Asked:
     words: str
     at_s: float
     receipt: Future[PromptReceipt]
-    engine_id: int | None
+    engine_id: int
 
 
 def check_words(words: str, limits: Limits) -> None:
@@ -51,7 +51,6 @@ class PromptDesk:
 
     def __init__(
         self,
-        words: str,
         limits: Limits,
         tell: Callable[[ServerMessage], None],
         soon: Callable[[Callable[[], None]], None],
@@ -61,12 +60,13 @@ class PromptDesk:
         self._soon = soon
         self._next_id = 1
         self._asked: dict[int, _Asked] = {}
-        self._id_of_words: dict[str, int] = {}
-        self._name(words)
+        # the engine counts anew in every session it opens, clients see one count
+        self._id_of: dict[int, int] = {}
+        self._name(0)
 
-    def id_of(self, words: str) -> int:
-        """The newest id of an instruction; 0 if it has none."""
-        return self._id_of_words.get(words, 0)
+    def id_of(self, engine_id: int) -> int:
+        """What clients call an instruction of the engine's; 0 where it was forgotten."""
+        return self._id_of.get(engine_id, 0)
 
     @property
     def timeline(self) -> tuple[TimedPrompt, ...]:
@@ -83,19 +83,18 @@ class PromptDesk:
             ProtocolError: If the words are too long, the timeline is full or the session is over.
         """
         check_words(words, self._limits)
-        known = {one.prompt_id for one in session.upcoming_prompts}
-        if len(known) >= self._limits.max_timeline:
-            raise ProtocolError("busy", f"{len(known)} instructions wait already; cancel some")
+        num_waiting = len(session.upcoming_prompts)
+        if num_waiting >= self._limits.max_timeline:
+            raise ProtocolError("busy", f"{num_waiting} instructions wait already; cancel some")
         at_s = session.stream_s + (in_s or 0.0)
         try:
-            receipt = session.schedule_prompt(at_s, words) if in_s else session.set_prompt(words)
+            order = session.ask_prompt(words, at_s if in_s else None)
         except VivaceError as error:
             raise ProtocolError("bad_prompt", str(error)) from None
-        new = [one.prompt_id for one in session.upcoming_prompts if one.prompt_id not in known]
-        asked = _Asked(self._name(words), words, at_s, receipt, new[-1] if new else None)
+        asked = _Asked(self._name(order.prompt_id), words, at_s, order.receipt, order.prompt_id)
         self._asked[asked.prompt_id] = asked
         self._tell(PromptAccepted(prompt_id=asked.prompt_id, prompt=words, at_s=at_s))
-        receipt.add_done_callback(lambda _: self._soon(lambda: self._done(asked, first_frame)))
+        order.receipt.add_done_callback(lambda _: self._soon(lambda: self._done(asked, first_frame)))
 
     def cancel(self, session: SyncSession, prompt_id: int) -> None:
         """Take an instruction off the timeline.
@@ -104,23 +103,23 @@ class PromptDesk:
             ProtocolError: If it is not on it any more.
         """
         asked = self._asked.get(prompt_id)
-        if asked is None or asked.engine_id is None or not session.cancel_prompt(asked.engine_id):
+        if asked is None or not session.cancel_prompt(asked.engine_id):
             raise ProtocolError("not_possible", f"instruction {prompt_id} does not wait on the timeline")
         del self._asked[prompt_id]
         self._tell(PromptCancelled(prompt_id=prompt_id))
 
-    def clear(self) -> None:
-        """Drop what waits, because its stream ended."""
+    def start_anew(self, engine_id: int) -> None:
+        """Go on with a new engine session that was opened with that instruction; what waits is dropped."""
         for prompt_id in tuple(self._asked):
             del self._asked[prompt_id]
             self._tell(PromptCancelled(prompt_id=prompt_id))
+        self._id_of = {0: self.id_of(engine_id)}
 
-    def _name(self, words: str) -> int:
+    def _name(self, engine_id: int) -> int:
         found, self._next_id = self._next_id, self._next_id + 1
-        self._id_of_words.pop(words, None)
-        self._id_of_words[words] = found
-        while len(self._id_of_words) > MAX_NAMES:
-            del self._id_of_words[next(iter(self._id_of_words))]
+        self._id_of[engine_id] = found
+        while len(self._id_of) > MAX_NAMES:
+            del self._id_of[next(iter(self._id_of))]
         return found
 
     def _done(self, asked: _Asked, first_frame: int) -> None:

@@ -20,6 +20,7 @@ Words = Annotated[
 ]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=128, strict=True)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS, strict=True)]
+Strength = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED, strict=True)]
 Count = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
@@ -36,6 +37,10 @@ ErrorCode = Literal[
     "unknown_session",
     "session_failed",
     "busy",
+    "no_tag",
+    "other_tag",
+    "no_restart",
+    "wrong_type",
 ]
 
 
@@ -57,6 +62,7 @@ class OpenSession(Message):
     height_px: Side | None = None
     steps: Steps | None = None
     seed: Seed = 0
+    strength: Strength = 1.0
 
 
 class Hello(Message):
@@ -94,11 +100,15 @@ class CancelPrompt(Message):
 
 
 class SetControls(Message):
-    """Change steps or seed; None leaves one as it is. The model starts its stream anew with them."""
+    """Change steps, strength or seed; None leaves one as it is.
+
+    Steps and strength count from the next chunk; with another seed the model starts its stream anew.
+    """
 
     type: Literal["set_controls"]
     steps: Steps | None = None
     seed: Seed | None = None
+    strength: Strength | None = None
 
 
 class Pause(Message):
@@ -207,6 +217,7 @@ class Welcome(Message):
     fps: float
     steps: int | None
     seed: int
+    strength: float
     is_paused: bool
     is_recording: bool
     next_frame: int
@@ -247,11 +258,13 @@ class PromptFailed(Message):
 
 
 class ControlsSet(Message):
-    """Steps and seed of the stream from now on."""
+    """Steps, seed and strength from now on; `is_anew` where the stream started again for it."""
 
     type: Literal["controls_set"] = "controls_set"
     steps: int | None
     seed: int
+    strength: float
+    is_anew: bool
 
 
 class PauseChanged(Message):
@@ -281,8 +294,8 @@ class RecordingChanged(Message):
 class Stats(Message):
     """What the session does right now.
 
-    `delay_ms` is from the receipt of a raw frame to its edited frame's departure, its median, and
-    `delay_p99_ms` the same for the slowest hundredth; `buffering_ms` is the part of it spent waiting for a
+    `delay_ms` is from the receipt of a raw frame to its edited frame's departure: the median of the last ten
+    seconds, and `delay_p99_ms` their slowest hundredth; `buffering_ms` is the part of it spent waiting for a
     chunk to fill. `frames_dropped` counts frames that came while the model was busy, `frames_resampled` those
     left out because the source is faster than the model's native rate. Counts are from the start of the
     session. `rewind_s` is how far back `rewind` reaches, `stream_s` the seconds of video taken in.

@@ -1,152 +1,53 @@
-"""WebRTC by WHIP and WHEP: one offer, one answer; frames in, frames out, orders on data channels."""
+"""WebRTC by WHIP and WHEP: offers and answers, late candidates, orders on data channels."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from fractions import Fraction
-from time import perf_counter
 
-import av
-import numpy as np
 from aiortc import (
-    MediaStreamTrack,
     RTCConfiguration,
     RTCDataChannel,
     RTCIceServer,
     RTCPeerConnection,
     RTCSessionDescription,
 )
-from aiortc.codecs import h264, vpx
-from aiortc.mediastreams import MediaStreamError
 
 from vivace.server.access import new_key
 from vivace.server.control import Control
 from vivace.server.hub import Hub
+from vivace.server.jitter import receive_eagerly
 from vivace.server.metrics import Metrics
-from vivace.server.outlet import Outlet
-from vivace.server.protocol import Error, ProtocolError, ServerMessage
+from vivace.server.protocol import ProtocolError, ServerMessage
 from vivace.server.recording import Recordings
+from vivace.server.rtc_media import EditedTrack, Ingest, SoundTrack, cap_bitrate
 from vivace.server.settings import ServerSettings
+from vivace.server.trickle import MAX_CANDIDATES, parse_fragment, username_of
 
-TICKS_PER_S = 90_000
 MAX_BUFFERED_BYTES = 200_000
+# A connection that has not come about by then is ended; while more candidates may come ICE waits for ever.
+CONNECT_S = 30.0
+
+_log = logging.getLogger(__name__)
 
 
-def cap_bitrate(kbps: int) -> None:
-    """Let aiortc's encoders take at most this much; aiortc knows one limit for the whole process."""
-    most = 1000 * kbps
-    vpx.MAX_BITRATE = h264.MAX_BITRATE = most
-    vpx.MIN_BITRATE, h264.MIN_BITRATE = min(vpx.MIN_BITRATE, most), min(h264.MIN_BITRATE, most)
-    vpx.DEFAULT_BITRATE = min(vpx.DEFAULT_BITRATE, most)
-    h264.DEFAULT_BITRATE = min(h264.DEFAULT_BITRATE, most)
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an offer led to: the resource's name, the answer and the tag of its ICE session."""
 
-
-class EditedTrack(MediaStreamTrack):
-    """The edited stream for one WebRTC viewer; its times are those of departure."""
-
-    kind = "video"
-
-    def __init__(self, outlet: Outlet, clock: Callable[[], float] = perf_counter) -> None:
-        super().__init__()
-        self._outlet = outlet
-        self._clock = clock
-        self._started_s = clock()
-        self._last_ticks = -1
-
-    async def recv(self) -> av.VideoFrame:
-        """The next frame.
-
-        Raises:
-            MediaStreamError: If the session is over.
-        """
-        frame = await self._outlet.get()
-        if frame is None:
-            self.stop()
-            raise MediaStreamError
-        picture = av.VideoFrame.from_ndarray(frame.pixels, format="rgb24")
-        ticks = round((self._clock() - self._started_s) * TICKS_PER_S)
-        self._last_ticks = max(self._last_ticks + 1, ticks)
-        picture.pts = self._last_ticks
-        picture.time_base = Fraction(1, TICKS_PER_S)
-        return picture
-
-
-class Ingest:
-    """Takes the frames of one WebRTC publisher; of those that come while one is converted the newest wins."""
-
-    def __init__(self, hub: Hub, end: Callable[[], None]) -> None:
-        self._hub = hub
-        self._end = end
-        self._newest: av.VideoFrame | None = None
-        self._has_newest = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def add_track(self, track: MediaStreamTrack) -> None:
-        """Read a track; sound is read and dropped, or it would pile up."""
-        if track.kind == "video":
-            self._hub.set_publisher(self)
-            self._tasks.append(asyncio.create_task(self._read(track)))
-            self._tasks.append(asyncio.create_task(self._convert()))
-        else:
-            self._tasks.append(asyncio.create_task(self._discard(track)))
-
-    def replaced(self) -> None:
-        """Another connection hands in the frames of this session now."""
-        self._end()
-
-    async def close(self) -> None:
-        """Read no more."""
-        self._hub.remove_publisher(self)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _read(self, track: MediaStreamTrack) -> None:
-        try:
-            while True:
-                frame = await track.recv()
-                if isinstance(frame, av.VideoFrame):
-                    self._newest = frame
-                    self._has_newest.set()
-        except MediaStreamError:
-            self._end()
-
-    async def _convert(self) -> None:
-        while True:
-            await self._has_newest.wait()
-            self._has_newest.clear()
-            frame, self._newest = self._newest, None
-            if frame is None or not self._hub.is_publisher(self):
-                continue
-            if frame.width * frame.height > self._hub.limits.max_pixels:
-                sentence = f"got video of {frame.width}x{frame.height}, which is more than this server takes"
-                self._hub.tell(Error(code="too_large", sentence=sentence))
-                self._end()
-                return
-            pixels = await asyncio.to_thread(_rgb, frame)
-            captured_s = frame.time if frame.time is not None else perf_counter()
-            try:
-                self._hub.push(pixels, captured_s)
-            except ProtocolError:
-                self._end()
-                return
-
-    async def _discard(self, track: MediaStreamTrack) -> None:
-        try:
-            while True:
-                await track.recv()
-        except MediaStreamError:
-            return
-
-
-def _rgb(frame: av.VideoFrame) -> np.ndarray:
-    return frame.to_ndarray(format="rgb24")
+    name: str
+    sdp: str
+    tag: str
 
 
 @dataclass(slots=True, eq=False)
 class _Peer:
     connection: RTCPeerConnection
     hub: Hub
+    ice_username: str | None
+    tag: str
+    num_candidates: int = 0
     ingest: Ingest | None = None
     releases: list[Callable[[], None]] = field(default_factory=list)
 
@@ -164,39 +65,75 @@ class RtcPeers:
         self._recordings = recordings
         self._metrics = metrics
         self._peers: dict[str, _Peer] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         cap_bitrate(settings.limits.bitrate_kbps)
+        receive_eagerly()
 
     @property
     def num_peers(self) -> int:
         """Connections that are open or being opened."""
         return len(self._peers)
 
-    async def publish(self, hub: Hub, offer: str) -> tuple[str, str]:
-        """Answer a WHIP offer: the resource's name and the answer.
+    async def publish(self, hub: Hub, offer: str) -> Answered:
+        """Answer a WHIP offer.
 
         Raises:
             ProtocolError: If the offer cannot be read or has no video.
         """
         name, connection = new_key(), RTCPeerConnection(self._configuration)
         ingest = Ingest(hub, lambda: self._end_soon(name))
-        peer = self._peers[name] = _Peer(connection, hub, ingest)
+        peer = self._peers[name] = _Peer(connection, hub, username_of(offer), new_tag(), ingest=ingest)
         connection.on("track", ingest.add_track)
         connection.on("datachannel", lambda channel: self._serve_channel(peer, channel, may_control=True))
-        return name, await self._answer(name, connection, offer)
+        return await self._answer(name, peer, offer)
 
-    async def play(self, hub: Hub, offer: str) -> tuple[str, str]:
-        """Answer a WHEP offer: the resource's name and the answer.
+    async def play(self, hub: Hub, offer: str) -> Answered:
+        """Answer a WHEP offer; sound goes out where it asks for some.
 
         Raises:
             ProtocolError: If the offer cannot be read, has no video, or there are too many viewers.
         """
-        outlet = hub.add_viewer()
+        outlet = hub.audience.add_viewer()
         name, connection = new_key(), RTCPeerConnection(self._configuration)
-        peer = self._peers[name] = _Peer(connection, hub, releases=[lambda: hub.remove_viewer(outlet)])
+        peer = self._peers[name] = _Peer(connection, hub, username_of(offer), new_tag())
+        peer.releases.append(lambda: hub.audience.remove_viewer(outlet))
         connection.addTrack(EditedTrack(outlet))
         connection.on("datachannel", lambda channel: self._serve_channel(peer, channel, may_control=False))
-        return name, await self._answer(name, connection, offer)
+        return await self._answer(name, peer, offer, self._add_sound)
+
+    async def add_candidates(self, name: str, text: str, tag: str | None) -> None:
+        """Take candidates that came after the offer; of a connection that is gone they are dropped.
+
+        Args:
+            name: The connection's resource.
+            text: A fragment.
+            tag: Which ICE session the client means, None where it does not say.
+
+        Raises:
+            ProtocolError: If the fragment cannot be read, the tag is missing or another one, there are too
+                many candidates, or the fragment restarts ICE, which aiortc cannot do.
+        """
+        peer = self._peers.get(name)
+        if peer is None:
+            return
+        fragment = parse_fragment(text)
+        if tag is None:
+            raise ProtocolError("no_tag", "expected If-Match with the ETag of the answer")
+        if tag not in ("*", peer.tag):
+            raise ProtocolError("other_tag", "this is not the connection's ICE session; use the last ETag")
+        if fragment.username not in (None, peer.ice_username):
+            raise ProtocolError(
+                "no_restart", "ICE cannot be restarted here; DELETE this and POST a new offer"
+            )
+        # each one makes the server knock at an address that the client chose
+        peer.num_candidates += len(fragment.candidates)
+        if peer.num_candidates > MAX_CANDIDATES:
+            raise ProtocolError("too_large", f"expected at most {MAX_CANDIDATES} candidates of a connection")
+        for candidate in fragment.candidates:
+            # a name in a candidate is looked up on the network, for which nobody has to wait
+            self._soon(peer.connection.addIceCandidate(candidate), "a WebRTC candidate")
+        if fragment.is_last:
+            self._soon(peer.connection.addIceCandidate(None), "the last WebRTC candidate")
 
     def hub_of(self, name: str) -> Hub | None:
         """The session of a connection."""
@@ -217,9 +154,17 @@ class RtcPeers:
     async def close(self) -> None:
         """Close all connections."""
         await asyncio.gather(*(self.end(name) for name in tuple(self._peers)))
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _answer(self, name: str, connection: RTCPeerConnection, offer: str) -> str:
+    async def _answer(
+        self,
+        name: str,
+        peer: _Peer,
+        offer: str,
+        add_tracks: Callable[[_Peer], None] = lambda peer: None,
+    ) -> Answered:
+        connection = peer.connection
+
         def on_state() -> None:
             if connection.connectionState in ("failed", "closed"):
                 self._end_soon(name)
@@ -229,6 +174,7 @@ class RtcPeers:
             await connection.setRemoteDescription(RTCSessionDescription(sdp=offer, type="offer"))
             if not any(one.kind == "video" for one in connection.getTransceivers()):
                 raise ValueError("there is no video in it")
+            add_tracks(peer)
             answer = await connection.createAnswer()
             await connection.setLocalDescription(answer)
         # what aiortc raises for a broken offer depends on where it breaks
@@ -236,12 +182,37 @@ class RtcPeers:
             await self.end(name)
             reason = " ".join(str(error).split())[:200]
             raise ProtocolError("bad_message", f"cannot answer this offer: {reason}") from None
-        return connection.localDescription.sdp
+        timer = asyncio.get_running_loop().call_later(CONNECT_S, self._end_unconnected, name)
+        peer.releases.append(timer.cancel)
+        return Answered(name, connection.localDescription.sdp, peer.tag)
+
+    def _add_sound(self, peer: _Peer) -> None:
+        found = [one for one in peer.connection.getTransceivers() if one.kind == "audio"]
+        if found:
+            outlet = peer.hub.sound.add_outlet()
+            peer.releases.append(lambda: peer.hub.sound.remove_outlet(outlet))
+            found[0].sender.replaceTrack(SoundTrack(outlet))
+            found[0].direction = "sendonly"
+
+    def _end_unconnected(self, name: str) -> None:
+        peer = self._peers.get(name)
+        if peer is not None and peer.connection.connectionState in ("new", "connecting"):
+            self._end_soon(name)
 
     def _end_soon(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self.end(name), name="end of a WebRTC connection")
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._soon(self.end(name), "end of a WebRTC connection")
+
+    def _soon(self, work: Coroutine[None, None, None], what: str) -> None:
+        async def done() -> None:
+            try:
+                await work
+            # aiortc refuses in many ways, for example candidates after the last one
+            except Exception as error:
+                _log.info("%s failed: %s", what, error)
+
+        task = asyncio.get_running_loop().create_task(done(), name=what)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _serve_channel(self, peer: _Peer, channel: RTCDataChannel, *, may_control: bool) -> None:
         hub = peer.hub
@@ -251,7 +222,7 @@ class RtcPeers:
                 channel.send(message.model_dump_json())
 
         control = Control(hub, self._recordings, self._metrics, send, may_control=may_control)
-        stop_listening = hub.add_listener(send)
+        stop_listening = hub.audience.add_listener(send)
         orders: asyncio.Queue[str | bytes] = asyncio.Queue(maxsize=64)
 
         async def obey() -> None:
@@ -272,3 +243,8 @@ class RtcPeers:
         channel.on("close", closed)
         peer.releases.append(closed)
         control.greet()
+
+
+def new_tag() -> str:
+    """A strong entity tag, quotes included."""
+    return f'"{secrets.token_hex(8)}"'

@@ -46,7 +46,7 @@ class SocketClient:
             may_control = is_same_secret(hello.key, hub.key)
             if hello.key is not None and not may_control:
                 raise ProtocolError("not_allowed", "this is not the session's key")
-            outlet = hub.add_viewer() if hello.frames == "jpeg" else None
+            outlet = hub.audience.add_viewer() if hello.frames == "jpeg" else None
         except ProtocolError as error:
             await self._refuse(error.answer)
             return
@@ -75,7 +75,7 @@ class SocketClient:
 
     async def _talk(self, hub: Hub, outlet: Outlet | None, *, may_control: bool) -> None:
         control = Control(hub, self._recordings, self._metrics, self._tell, may_control=may_control)
-        stop_listening = hub.add_listener(self._tell)
+        stop_listening = hub.audience.add_listener(self._tell)
         control.greet()
         works = [self._receive(hub, control), self._send_messages()]
         if outlet is not None:
@@ -85,9 +85,9 @@ class SocketClient:
             await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop_listening()
-            hub.remove_publisher(self)
+            hub.audience.remove_publisher(self)
             if outlet is not None:
-                hub.remove_viewer(outlet)
+                hub.audience.remove_viewer(outlet)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -139,7 +139,7 @@ class SocketClient:
             if not control.may_control:
                 raise ProtocolError("not_allowed", "this connection may watch only and hands in no frames")
             frame = await asyncio.to_thread(parse_frame, data, max_pixels=hub.limits.max_pixels)
-            hub.set_publisher(self)
+            hub.audience.set_publisher(self)
             hub.push(frame.pixels, frame.captured_us / 1e6)
         except ProtocolError as error:
             self._metrics.refused.labels(error.answer.code).inc()

@@ -86,7 +86,13 @@ async function openNew() {
   const steps = Number(byId("steps").value) || null;
   try {
     const opened = await openSession(
-      { prompt: byId("prompt").value.trim() || PRESETS[0], steps, seed: Number(byId("seed").value) || 0, ...source.size },
+      {
+        prompt: byId("prompt").value.trim() || PRESETS[0],
+        steps,
+        seed: Number(byId("seed").value) || 0,
+        strength: Number(byId("strength").value) / 100,
+        ...source.size,
+      },
       token,
     );
     kept.save(KEPT_KEY, opened);
@@ -151,16 +157,21 @@ function useSocket() {
   byId("edited-video").hidden = true;
   byId("edited").hidden = false;
   byId("over").textContent = "WebSocket";
+  if (byId("sound").checked) toast("sound goes over WebRTC only", true);
   page.stopSending = source.sendTo(page.link, page.session.fps);
 }
 
 async function useWebRtc() {
   const { session, key, fps, ice_servers: ice } = page.session;
+  const hasSound = byId("sound").checked;
+  const sound = hasSound ? await source.soundTrack() : null;
+  if (hasSound && !sound) toast("this source has no sound", true);
   const track = source.track(fps);
   let publisher = null;
   try {
-    publisher = await publish(root, session, key, track.track, ice);
-    const player = await play(root, session, byId("edited-video"), ice);
+    publisher = await publish(root, session, key, [track.track, sound], ice);
+    byId("edited-video").muted = !sound;
+    const player = await play(root, session, byId("edited-video"), ice, sound !== null);
     page.rtc = { publisher, player, track };
   } catch (error) {
     publisher?.close();
@@ -205,6 +216,7 @@ const takers = {
     if (!page.past.length) page.past = [{ prompt: message.prompt, frame: null }];
     byId("seed").value = message.seed;
     byId("steps").value = message.steps ?? "";
+    showStrength(message.strength);
     if (message.width_px) {
       source.setSize(message.width_px, message.height_px);
       for (const pane of document.querySelectorAll(".pane")) {
@@ -239,7 +251,8 @@ const takers = {
   controls_set(message) {
     byId("steps").value = message.steps ?? "";
     byId("seed").value = message.seed;
-    toast("the stream started anew");
+    showStrength(message.strength);
+    if (message.is_anew) toast("the stream started anew with this seed");
   },
   pause_changed(message) {
     page.isPaused = message.is_paused;
@@ -309,6 +322,11 @@ function item(className, prompt, detail, cancel) {
     line.append(button);
   }
   return line;
+}
+
+function showStrength(strength) {
+  byId("strength").value = Math.round(100 * strength);
+  byId("strength-value").textContent = `${Math.round(100 * strength)} %`;
 }
 
 function showTimeline() {
@@ -425,7 +443,8 @@ async function choose(use) {
 function changeControls() {
   if (!page.link) return;
   const steps = Number(byId("steps").value) || null;
-  order({ type: "set_controls", steps, seed: Number(byId("seed").value) || 0 });
+  const strength = Number(byId("strength").value) / 100;
+  order({ type: "set_controls", steps, seed: Number(byId("seed").value) || 0, strength });
 }
 
 function onKey(event) {
@@ -451,7 +470,7 @@ function onKey(event) {
 }
 
 byId("use-camera").onclick = () => choose(() => source.useCamera());
-byId("use-screen").onclick = () => choose(() => source.useScreen());
+byId("use-screen").onclick = () => choose(() => source.useScreen(byId("sound").checked));
 byId("use-clip").onchange = ({ target }) => { if (target.files[0]) choose(() => source.useClip(target.files[0])); };
 byId("change-source").onclick = () => { byId("pick-source").hidden = false; };
 byId("prompt-form").onsubmit = (event) => {
@@ -465,6 +484,9 @@ byId("share").onclick = () => byId("sharing").showModal();
 byId("help").onclick = () => byId("keys").showModal();
 byId("steps").onchange = changeControls;
 byId("seed").onchange = changeControls;
+byId("strength").onchange = changeControls;
+byId("strength").oninput = ({ target }) => { byId("strength-value").textContent = `${target.value} %`; };
+byId("sound").onchange = () => { if (page.link) restartTransport(); };
 byId("transport").onchange = () => { if (page.link) restartTransport(); };
 for (const button of document.querySelectorAll("[data-rewind]")) {
   button.onclick = () => rewind(Number(button.dataset.rewind));

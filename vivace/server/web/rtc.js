@@ -44,11 +44,11 @@ function closer(peer, resource, key) {
   };
 }
 
-export async function publish(root, session, key, track, iceServers) {
+export async function publish(root, session, key, tracks, iceServers) {
   const peer = new RTCPeerConnection({ iceServers });
   let resource = null;
   try {
-    peer.addTransceiver(track, { direction: "sendonly" });
+    for (const track of tracks) if (track) peer.addTransceiver(track, { direction: "sendonly" });
     resource = await negotiate(peer, new URL(`whip/${session}`, root), key);
     await connected(peer);
   } catch (error) {
@@ -58,14 +58,17 @@ export async function publish(root, session, key, track, iceServers) {
   return { peer, close: closer(peer, resource, key) };
 }
 
-export async function play(root, session, video, iceServers) {
+export async function play(root, session, video, iceServers, hasSound) {
   const peer = new RTCPeerConnection({ iceServers });
   let resource = null;
   try {
+    const shown = new MediaStream();
     peer.addTransceiver("video", { direction: "recvonly" });
+    if (hasSound) peer.addTransceiver("audio", { direction: "recvonly" });
     peer.ontrack = ({ track, receiver }) => {
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
-      video.srcObject = new MediaStream([track]);
+      shown.addTrack(track);
+      video.srcObject = shown;
     };
     resource = await negotiate(peer, new URL(`whep/${session}`, root), null);
     await connected(peer);

@@ -23,9 +23,9 @@ export class Source {
     await this.show(await navigator.mediaDevices.getUserMedia({ video: CAMERA }), "camera");
   }
 
-  async useScreen() {
+  async useScreen(hasSound) {
     if (!navigator.mediaDevices?.getDisplayMedia) throw new Error("this browser cannot share its screen");
-    await this.show(await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 30 } }), "screen");
+    await this.show(await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 30 }, audio: hasSound }), "screen");
   }
 
   async useClip(file) {
@@ -47,12 +47,25 @@ export class Source {
 
   stop() {
     for (const track of this.stream?.getTracks() ?? []) track.stop();
+    for (const track of this.microphone?.getTracks() ?? []) track.stop();
     this.stream = null;
+    this.microphone = null;
     this.video.srcObject = null;
     if (this.clipAddress) URL.revokeObjectURL(this.clipAddress);
     this.clipAddress = null;
     this.video.removeAttribute("src");
     this.kind = null;
+  }
+
+  // The sound that goes with the picture; null where there is none. The microphone is asked for only here.
+  async soundTrack() {
+    if (this.kind === "camera") {
+      this.microphone ??= await navigator.mediaDevices.getUserMedia({ audio: true });
+      return this.microphone.getAudioTracks()[0] ?? null;
+    }
+    if (this.kind === "screen") return this.stream.getAudioTracks()[0] ?? null;
+    const captured = this.video.captureStream?.() ?? this.video.mozCaptureStream?.();
+    return captured?.getAudioTracks()[0] ?? null;
   }
 
   get size() { return { width_px: this.video.videoWidth || 640, height_px: this.video.videoHeight || 384 }; }
