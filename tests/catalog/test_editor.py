@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import vivace
+from clock_lanes import ClockLanes
 from vivace.catalog.editor import Editor, LiveStream
 from vivace.core.errors import InputError
 
@@ -38,6 +39,30 @@ def test_every_frame_comes_back_once_at_the_models_size(toy_editor: Editor):
 def test_how_frames_are_pushed_does_not_change_the_edit(toy_editor: Editor, sizes: list[int]):
     whole = edit(toy_editor.open("make it snow"), clip(10), [10])
     assert np.array_equal(edit(toy_editor.open("make it snow"), clip(10), sizes), whole)
+
+
+def test_a_stream_that_overlaps_gives_the_same_frames_later(toy_editor: Editor):
+    whole = edit(toy_editor.open("make it snow"), clip(18), [18])
+    editor = Editor(toy_editor.pipeline, toy_editor.defaults, ClockLanes())
+    stream = editor.open("make it snow", overlaps=True)
+    first = stream.push(clip(18)[:5])
+    assert len(first) == 0
+    assert stream.num_waiting == 0
+    snapshot = stream.snapshot()
+    assert snapshot is not None
+    rest = edit(stream, clip(18)[5:], [4, 9])
+    assert np.array_equal(np.concatenate([first, rest]), whole)
+    # the frames of chunks under way still come after a rewind
+    again = editor.open("make it snow", overlaps=True)
+    before = again.push(clip(18)[:9])
+    again.restore(snapshot)
+    assert np.array_equal(
+        np.concatenate([before, edit(again, clip(18)[5:], [13])]), whole[[*range(9), *range(5, 18)]]
+    )
+
+
+def test_on_a_cpu_streams_do_not_overlap(toy_editor: Editor):
+    assert len(toy_editor.open("make it snow", overlaps=True).push(clip(5))) == 5
 
 
 def test_tensors_give_tensors_and_arrays_give_arrays_with_the_same_pixels(toy_editor: Editor):

@@ -10,12 +10,15 @@ from vivace.catalog.load import (
     choose_device,
     choose_dtype,
     has_native_bf16,
+    live_threads,
     load_pipeline,
     use_threads,
 )
 from vivace.catalog.model_folder import DIT_SPEC_NAME, ModelFolder
 from vivace.catalog.sampling import editing_sigmas
 from vivace.core.errors import ConfigError, InputError, WeightsError
+from vivace.core.grid import ChunkPlan
+from vivace.pipelines.stream import StreamSettings
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
@@ -32,6 +35,47 @@ def test_auto_precision_asks_the_hardware():
     assert choose_dtype("auto", cpu) == (torch.bfloat16 if has_native_bf16() else torch.float32)
     assert choose_dtype("auto", torch.device("cuda")) == torch.bfloat16
     assert choose_dtype("fp32", torch.device("cuda")) == torch.float32
+
+
+def test_fp8_without_a_gpu_that_has_it_is_one_sentence(toy_folder, monkeypatch):
+    with pytest.raises(InputError, match=r"^fp8 needs a CUDA GPU of compute capability 8.9 .*, got cpu; use"):
+        load_pipeline(toy_folder, "cpu", "fp8")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "an old one")
+    with pytest.raises(ConfigError, match=r"an old one has compute capability 8.6 .*choose bf16"):
+        choose_dtype("fp8", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 9))
+    assert choose_dtype("fp8", torch.device("cuda")) == torch.bfloat16
+
+
+@pytest.mark.parametrize("graphs", ["dit", "all"])
+def test_graphs_need_a_gpu(toy_folder, graphs):
+    folder = ModelFolder.at(toy_folder)
+    with pytest.raises(InputError, match=f"got graphs '{graphs}' on cpu"):
+        build_pipeline(folder, "cpu", graphs=graphs)
+    assert build_pipeline(folder, "cpu", graphs="auto").graphs is None
+    assert build_pipeline(folder, "cpu", graphs="off").graphs is None
+
+
+@pytest.mark.gpu
+def test_the_bundled_editor_in_fp8_is_near_the_one_in_bf16():
+    edits, frames = [], torch.randint(0, 256, (41, 192, 320, 3), dtype=torch.uint8)
+    for precision in ("bf16", "fp8"):
+        pipeline = load_pipeline("tiny-edit", "cuda", precision)
+        assert pipeline.precision == precision
+        assert pipeline.graphs is not None
+        settings = StreamSettings(
+            width_px=320,
+            height_px=192,
+            seed=0,
+            sigmas=editing_sigmas(2),
+            commit="clean_pass",
+            plan=ChunkPlan.live(1),
+        )
+        stream = pipeline.open("make it a snowy night", settings)
+        edits.append(torch.cat([pipeline.step(stream, frames), pipeline.step(stream, None)]).float())
+        assert pipeline.graphs.num_recordings() == 2
+    assert 0 < (edits[0] - edits[1]).abs().mean() < 6
 
 
 def test_random_weights_need_the_specs_only(toy_folder, tmp_path):
@@ -98,3 +142,13 @@ def test_few_step_lists_are_the_official_ones_or_evenly_shifted():
     assert editing_sigmas(1) == (1.0,)
     with pytest.raises(InputError, match="1 to 8"):
         editing_sigmas(9)
+
+
+def test_a_live_server_leaves_a_core_free_unless_told_otherwise(monkeypatch):
+    monkeypatch.delenv("VIVACE_NUM_THREADS", raising=False)
+    for cores, threads in ((1, 1), (2, 1), (8, 7), (None, 1)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert live_threads(None) == threads
+    assert live_threads(3) == 3
+    monkeypatch.setenv("VIVACE_NUM_THREADS", "5")
+    assert live_threads(None) == 5

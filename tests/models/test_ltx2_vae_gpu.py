@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from gpu_checks import waiting_is_an_error
 from tiny_ltx2 import tiny_vae
 from vivace.models.ltx2_vae import Ltx2DecoderState, Ltx2EncoderState, Ltx2Vae
 from vivace.state.tree import tree_map, tree_tensors
@@ -51,13 +52,10 @@ def test_a_settled_stream_neither_waits_for_the_gpu_nor_takes_more_memory():
         _, decoder = vae.decode(latent, decoder)
     torch.cuda.synchronize()
     held = torch.cuda.memory_allocated()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         for _ in range(20):
             latent, encoder = vae.encode(video, encoder)
             _, decoder = vae.decode(latent, decoder)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert torch.cuda.memory_allocated() == held
 
 

@@ -73,6 +73,7 @@ def test_the_fused_form_equals_the_definition_in_the_interpreter():
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize("channels", [5, 128, 2048])
 def test_the_fused_form_equals_the_definition_on_a_gpu(dtype, tolerance, channels):
+    pytest.importorskip("triton")
     from conv_input_cases import check
 
     check(torch.device("cuda"), dtype, tolerance, channels)

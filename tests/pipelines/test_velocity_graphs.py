@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from gpu_checks import waiting_is_an_error
+from graph_stand_ins import RerunGraphs
 from vivace.core.errors import StateError
 from vivace.layers.attention import SoftmaxSpec
 from vivace.layers.gdn import GdnSpec
@@ -28,22 +30,6 @@ SPEC = DitSpec(
     positions=RollingPositions(period_frames=7),
 )
 LEVELS = (1.0, 0.5)
-
-
-class RerunGraphs(VelocityGraphs):
-    """Runs the recorded function again and moves its results into the tensors of the first run."""
-
-    def _can_record(self, latent: Tensor) -> bool:
-        return True
-
-    def _capture(self, forward, device: torch.device):
-        outputs = forward()
-
-        def replay() -> None:
-            for (_, target), (_, new) in zip(tree_tensors(outputs), tree_tensors(forward())):
-                target.copy_(new)
-
-        return replay, outputs
 
 
 def model(spec: DitSpec = SPEC) -> StreamingDit:
@@ -174,12 +160,8 @@ class TestOnGpu:
             next(chunks)
         torch.cuda.synchronize()
         before = torch.cuda.memory_stats()["reserved_bytes.all.current"]
-        with pytest.warns(UserWarning, match="prototype"):
-            torch.cuda.set_sync_debug_mode("error")
-        try:
+        with waiting_is_an_error():
             for _ in range(20):
                 next(chunks)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
         torch.cuda.synchronize()
         assert torch.cuda.memory_stats()["reserved_bytes.all.current"] == before

@@ -19,6 +19,7 @@ from vivace.core.errors import InputError
 from vivace.data.fit import Crop, centre_crop, divisible_size, resize_and_crop
 from vivace.models.ltx2_vae import Ltx2Vae
 from vivace.pipelines.edit import EditPipeline
+from vivace.pipelines.overlap import CudaLanes, Lanes, OverlappedEdit
 from vivace.pipelines.stream import CommitMode, EditStream, Memories, Prompt, StreamSettings
 
 
@@ -57,11 +58,15 @@ class StreamSnapshot:
 
 
 class Editor:
-    """A loaded model; opens any number of independent streams."""
+    """A loaded model; opens any number of independent streams.
 
-    def __init__(self, pipeline: EditPipeline, defaults: EditorDefaults) -> None:
+    `lanes` are what streams that overlap run on: None takes CUDA streams on a GPU and nothing elsewhere.
+    """
+
+    def __init__(self, pipeline: EditPipeline, defaults: EditorDefaults, lanes: Lanes | None = None) -> None:
         self.pipeline = pipeline
         self.defaults = defaults
+        self._lanes = lanes
 
     @property
     def size_multiple(self) -> int:
@@ -99,6 +104,7 @@ class Editor:
         seed: int = 0,
         num_denoising_steps: int | None = None,
         commit: CommitMode | None = None,
+        overlaps: bool = False,
     ) -> "LiveStream":
         """A new stream.
 
@@ -109,6 +115,8 @@ class Editor:
             seed: Another seed gives another version of the edit.
             num_denoising_steps: 1 to 8; None is the model's own number.
             commit: `clean_pass` or `last_step` (faster, less exact memory); None is the model's own.
+            overlaps: On a GPU, encode, denoise and decode neighbouring chunks at the same time: the same
+                frames at a higher rate, but up to two chunks later.
 
         Raises:
             InputError: If the prompt, size or number of steps cannot be used.
@@ -121,7 +129,9 @@ class Editor:
         )
         prepared = self.encode_prompt(prompt) if isinstance(prompt, str) else prompt
         wanted = None if size is None else divisible_size(*size, self.size_multiple)
-        return LiveStream(self, prepared, options, wanted)
+        if overlaps and self._lanes is None and self.pipeline.device.type == "cuda":
+            self._lanes = CudaLanes(self.pipeline.device)
+        return LiveStream(self, prepared, options, wanted, self._lanes if overlaps else None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,9 +150,16 @@ class LiveStream:
     """
 
     def __init__(
-        self, editor: Editor, prompt: Prompt, options: _StreamOptions, size: tuple[int, int] | None
+        self,
+        editor: Editor,
+        prompt: Prompt,
+        options: _StreamOptions,
+        size: tuple[int, int] | None,
+        lanes: Lanes | None = None,
     ) -> None:
         self._editor = editor
+        self._lanes = lanes
+        self._overlapped: OverlappedEdit | None = None
         self._prompt = prompt
         self._options = options
         self._size = size
@@ -184,6 +201,8 @@ class LiveStream:
     @property
     def memories(self) -> Memories:
         """What the stream remembers between chunks; the next chunk consumes it, so clone what is to stay."""
+        if self._overlapped is not None:
+            self._overlapped.join()
         return Memories(None, None, None) if self._stream is None else self._stream.memories
 
     @overload
@@ -205,7 +224,7 @@ class LiveStream:
         stream = self._opened(pixels.shape[2], pixels.shape[1])
         width, height = stream.settings.width_px, stream.settings.height_px
         self._crop = centre_crop(pixels.shape[2], pixels.shape[1], width, height)
-        edited = self._editor.pipeline.step(stream, resize_and_crop(pixels, height, width))
+        edited = self._step(stream, resize_and_crop(pixels, height, width))
         return edited.to(frames.device) if isinstance(frames, Tensor) else edited.numpy()
 
     def set_prompt(self, prompt: str | Prompt) -> None:
@@ -223,7 +242,7 @@ class LiveStream:
         if self._stream is None:
             edited = torch.empty(0, 0, 0, 3, dtype=torch.uint8)
         else:
-            edited = self._editor.pipeline.step(self._stream, None)
+            edited = self._step(self._stream, None)
         return edited if self._is_torch else edited.numpy()
 
     def snapshot(self) -> StreamSnapshot | None:
@@ -235,7 +254,7 @@ class LiveStream:
             return None
         settings = self._stream.settings
         return StreamSnapshot(
-            self._stream.memories.clone(),
+            self.memories.clone(),
             self._stream.next_chunk,
             self._prompt,
             (settings.width_px, settings.height_px),
@@ -260,7 +279,7 @@ class LiveStream:
 
     def close(self) -> None:
         """Free the memories and drop what was not finished; the stream takes no more frames."""
-        self._stream = None
+        self._stream = self._overlapped = None
         self._is_closed = True
 
     def __enter__(self) -> Self:
@@ -286,7 +305,14 @@ class LiveStream:
                 plan=self._editor.defaults.plan,
             )
             self._stream = EditStream(settings, self._editor.pipeline.vae.grid, self._prompt)
+            if self._lanes is not None:
+                self._overlapped = OverlappedEdit(self._editor.pipeline, self._stream, self._lanes)
         return self._stream
+
+    def _step(self, stream: EditStream, frames: Tensor | None) -> Tensor:
+        if self._overlapped is None:
+            return self._editor.pipeline.step(stream, frames)
+        return self._overlapped.step(frames)
 
 
 def _as_tensor(frames: np.ndarray | Tensor) -> Tensor:

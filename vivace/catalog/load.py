@@ -1,5 +1,6 @@
 """Builds a ready editing pipeline from a model's weights on a chosen device, precision and thread count."""
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +25,21 @@ from vivace.models.adapters.checkpoint import fill
 from vivace.models.gemma_prompts import SPEC_NAME as GEMMA_SPEC_NAME
 from vivace.models.gemma_prompts import GemmaPrompts, GemmaPromptSpec
 from vivace.models.ltx2_vae import Ltx2Vae, Ltx2VaeSpec
+from vivace.models.precision import PrecisionPolicy, apply_precision
 from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.shards import load_sharded
 from vivace.models.streaming_dit import DitSpec, StreamingDit
 from vivace.models.video_vae import SPEC_NAME as VAE_SPEC_NAME
 from vivace.models.video_vae import VideoVae, VideoVaeSpec
+from vivace.ops.fp8_linear import check_fp8
 from vivace.pipelines.edit import EditPipeline
 from vivace.pipelines.parts import PromptFeatureSource, StreamingVae
+from vivace.pipelines.vae_graphs import GraphedVae
+from vivace.pipelines.velocity_graphs import VelocityGraphs
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp8"]
 Weights = Literal["stored", "random"]
+Graphs = Literal["auto", "off", "dit", "all"]
 
 
 def load_pipeline(
@@ -44,10 +50,11 @@ def load_pipeline(
     Args:
         name: For example `tiny-edit`, or a folder with `dit`, `video_vae` and `prompt_encoder`.
         device: `auto` (the first GPU if there is one), `cpu`, `cuda` or `cuda:1`.
-        dtype: `auto` is bf16 on GPUs and on CPUs that compute in it natively, else fp32.
+        dtype: `auto` is bf16 on GPUs and on CPUs that compute in it natively, else fp32; `fp8` has the
+            transformer's products in 8 bits and the rest in bf16.
 
     Raises:
-        InputError: If the model or device is unknown or not there.
+        InputError: If the model or device is unknown or not there, or the device has no fp8 products.
         WeightsError: If weights are missing or do not fit.
         ConfigError: If a spec is missing or does not fit this version.
     """
@@ -60,13 +67,22 @@ def build_pipeline(
     dtype: Precision = "auto",
     *,
     weights: Weights = "stored",
+    graphs: Graphs = "auto",
 ) -> EditPipeline:
-    """As `load_pipeline`; `weights="random"` reads the specs only, which is enough to measure speed.
+    """As `load_pipeline`, with choices that measurements need.
 
-    The prompt encoder is always read: its tokenizer is data.
+    Args:
+        folder: Where the parts are.
+        device: As in `load_pipeline`.
+        dtype: Likewise.
+        weights: `random` reads the specs only, which is enough to measure speed. The prompt encoder is always
+            read: its tokenizer is data.
+        graphs: What is replayed from CUDA graphs on a GPU: the transformer (`dit`), the VAE as well (`all`,
+            for VAEs that are short of work), nothing (`off`); `auto` is `dit` on a GPU.
 
     Raises:
-        InputError: Also if the model sees whole clips only, or the device has no room for it.
+        InputError: Also if the model sees whole clips only, the device has no room for it, or graphs are
+            asked for without a GPU.
     """
     if not folder.defaults.is_live:
         raise InputError(
@@ -74,14 +90,23 @@ def build_pipeline(
             "sana-streaming, which was made from it"
         )
     place = choose_device(device)
-    networks = load_networks(folder, place, choose_dtype(dtype, place), weights=weights)
+    kind = choose_dtype(dtype, place)
+    is_cuda = place.type == "cuda"
+    if graphs in ("dit", "all") and not is_cuda:
+        raise InputError(f"got graphs {graphs!r} on {place}, expected a GPU; use auto or off")
+    networks = load_networks(folder, place, kind, weights=weights)
+    dit = networks.dit
+    if dtype == "fp8":
+        dit.to(place, kind).eval().requires_grad_(False)
+        apply_precision(dit.blocks, PrecisionPolicy(default="fp8"))
     return EditPipeline(
-        networks.vae,
-        networks.dit,
+        GraphedVae(networks.vae) if graphs == "all" else networks.vae,
+        dit,
         networks.prompts,
         device=place,
-        dtype=choose_dtype(dtype, place),
+        dtype=kind,
         falling_noise=folder.defaults.falling_noise,
+        graphs=VelocityGraphs(dit) if is_cuda and graphs != "off" else None,
     )
 
 
@@ -149,10 +174,21 @@ def choose_device(wanted: str | torch.device) -> torch.device:
 
 
 def choose_dtype(wanted: Precision, device: torch.device) -> torch.dtype:
-    """The floating-point type to compute in; `auto` asks the hardware."""
+    """The floating-point type to compute in; `auto` asks the hardware, fp8 has bf16 around its products.
+
+    Raises:
+        InputError: If fp8 is wanted and the device has no fp8 products.
+    """
+    if wanted == "fp8":
+        if device.type != "cuda":
+            raise InputError(
+                f"fp8 needs a CUDA GPU of compute capability 8.9 (Ada, Hopper) or newer, got {device}; "
+                "use --precision bf16 or auto"
+            )
+        check_fp8(device)
     if wanted == "auto":
         return torch.bfloat16 if device.type == "cuda" or has_native_bf16() else torch.float32
-    return torch.bfloat16 if wanted == "bf16" else torch.float32
+    return torch.float32 if wanted == "fp32" else torch.bfloat16
 
 
 def has_native_bf16() -> bool:
@@ -173,6 +209,20 @@ def use_threads(num_threads: int | None) -> None:
     if wanted < 1:
         raise InputError(f"got {wanted} threads, expected at least 1")
     torch.set_num_threads(wanted)
+
+
+def live_threads(wanted: int | None) -> int:
+    """Threads for a live server: what was asked for, or VIVACE_NUM_THREADS, or all cores but one.
+
+    The last core is for codecs and sockets: OpenMP's threads wait for each other, so a model that loses a core
+    to them now and then is slower than one that never had it.
+
+    Raises:
+        ConfigError: If the environment variable is not a number.
+    """
+    if wanted is not None:
+        return wanted
+    return Environment.read().num_threads or max(1, (os.cpu_count() or 1) - 1)
 
 
 def _small_dit(folder: ModelFolder, spec: DitSpec, weights: Weights) -> StreamingDit:

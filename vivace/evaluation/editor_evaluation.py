@@ -29,6 +29,7 @@ from vivace.evaluation.motion import has_optical_flow
 from vivace.evaluation.picture_scores import video_scores
 from vivace.evaluation.report import EvaluationConfig, EvaluationReport, ReconstructionRow
 from vivace.models.perceptual import Lpips
+from vivace.pipelines.edit import EditPipeline
 
 # clip, family, source | edit | target of one raw frame, stacked
 Show = Callable[[str, str, UInt8[np.ndarray, "h w c"]], None]
@@ -126,7 +127,7 @@ class _Evaluation:
         steps = self.config.editing.num_denoising_steps
         return EvaluationReport(
             model=model,
-            precision=str(self.editor.pipeline.dtype).removeprefix("torch."),
+            precision=_precision(self.editor.pipeline),
             num_denoising_steps=self.editor.defaults.num_denoising_steps if steps is None else steps,
             config=self.config,
             seconds=time.monotonic() - started,
@@ -220,6 +221,11 @@ class _Evaluation:
             rows.append(row)
             self.say(f"drift, {name}: LPIPS {row.early.lpips_edit:.3f}, later {row.late.lpips_edit:.3f}")
         return rows
+
+
+def _precision(pipeline: EditPipeline) -> str:
+    is_quantised = pipeline.precision == "fp8"
+    return pipeline.precision if is_quantised else str(pipeline.dtype).removeprefix("torch.")
 
 
 def _ignore(*_: object) -> None:

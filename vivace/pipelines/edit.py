@@ -1,20 +1,24 @@
 """Instruction editing of video streams: runs work items, batched where streams allow it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from vivace.core.errors import ConfigError
 from vivace.core.falling_noise import FallingNoise
 from vivace.diffusion.noise import stream_noise
 from vivace.diffusion.sampler import euler_step
+from vivace.layers.quantized import QuantizedLinear
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.pipelines.parts import PromptFeatureSource, StreamingVae
 from vivace.pipelines.stream import ChunkInFlight, EditStream, Memories, Prompt, StreamSettings, stepped
+from vivace.pipelines.velocity_graphs import VelocityGraphs
 from vivace.pipelines.work import Commit, Decode, Denoise, Encode, Work
 from vivace.state.stream_state import StreamState, join_states, split_state
 
@@ -25,13 +29,32 @@ Latent = Float[Tensor, "b c t h w"]
 class Result:
     """What a work item gave: the chunk's next form, the memories after it and, from a decode, raw frames.
 
-    `is_finite` is false where the decoder gave NaN or infinity, which bytes cannot show.
+    Frames that come from a GPU are page-locked; copy what is to be kept for long. `is_finite` is false where
+    the decoder gave NaN or infinity, which bytes cannot show.
     """
 
     flight: ChunkInFlight | None
     memories: Memories
     frames: UInt8[Tensor, "r h w c"] | None = None
     is_finite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A result whose tensors the device may still be working on; frames of a decode lie on the device."""
+
+    flight: ChunkInFlight | None
+    memories: Memories
+    frames: UInt8[Tensor, "r h w c"] | None = None
+    is_finite: Bool[Tensor, ""] | None = None
+
+    def fetched(self) -> Result:
+        """The result with its frames in main memory; waits for them."""
+        if self.frames is None or self.is_finite is None:
+            return Result(self.flight, self.memories)
+        frames = to_host(self.frames)
+        # comes after the frames on the same CUDA stream, so that they are there as well
+        return Result(self.flight, self.memories, frames, bool(self.is_finite.item()))
 
 
 class EditPipeline:
@@ -46,17 +69,41 @@ class EditPipeline:
         device: torch.device,
         dtype: torch.dtype,
         falling_noise: Sequence[FallingNoise] = (),
+        graphs: VelocityGraphs | None = None,
     ) -> None:
-        """Move VAE and DiT; `falling_noise` names the noise channels that fall, as in the DiT's training.
+        """Move VAE and DiT.
 
         The prompt encoder stays where it is: it may live elsewhere, on the CPU for example.
+
+        Args:
+            vae: Between pictures and latents.
+            dit: Predicts velocities.
+            prompts: Reads instructions.
+            device: Where VAE and DiT compute.
+            dtype: In what.
+            falling_noise: The noise channels that fall, as in the DiT's training.
+            graphs: Serves model calls for one stream alone in place of `dit`, of which it is made; calls that
+                streams share go to `dit`. One thread may then run works.
+
+        Raises:
+            ConfigError: If `graphs` is of another model.
         """
+        if graphs is not None and graphs.dit is not dit:
+            raise ConfigError("got graphs of another model; make them of the model that the pipeline gets")
         self.vae = vae.to(device, dtype).eval()
         self.dit = dit.to(device, dtype).eval()
         self.prompts = prompts
         self.device = device
         self.dtype = dtype
         self.falling_noise = tuple(falling_noise)
+        self.graphs = graphs
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16", "fp8"]:
+        """What the transformer's products are computed in, most of them."""
+        if any(isinstance(module, QuantizedLinear) for module in self.dit.modules()):
+            return "fp8"
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
     @torch.inference_mode()
     def encode_prompt(self, words: str) -> Prompt:
@@ -102,24 +149,30 @@ class EditPipeline:
             return torch.empty(0, stream.settings.height_px, stream.settings.width_px, 3, dtype=torch.uint8)
         return torch.cat(done)
 
-    @torch.inference_mode()
     def run(self, works: Sequence[tuple[EditStream, Work]]) -> list[Result]:
         """Results in the order of `works`; one batched call for each group of works of one kind and shape.
 
         Streams are not changed: pass each result to its stream's `advance`. Works that write memories consume
         the stream's state.
         """
+        return [launched.fetched() for launched in self.launch(works)]
+
+    @torch.inference_mode()
+    def launch(self, works: Sequence[tuple[EditStream, Work]]) -> list[Launched]:
+        """As `run`, but waits for nothing: on a GPU the work is queued on the current CUDA stream."""
         groups: dict[tuple[object, ...], list[int]] = {}
         for index, (stream, work) in enumerate(works):
             groups.setdefault(_group_key(stream, work), []).append(index)
-        results: dict[int, Result] = {}
+        results: dict[int, Launched] = {}
         for members in groups.values():
             streams = [works[index][0] for index in members]
             items = [works[index][1] for index in members]
-            results.update(zip(members, self._run_group(streams, items)))
+            # measured once for the shapes of a stream alone; the sizes of groups change too often for that
+            with _measured_convolutions(self.device.type == "cuda" and len(streams) == 1):
+                results.update(zip(members, self._run_group(streams, items)))
         return [results[index] for index in range(len(works))]
 
-    def _run_group(self, streams: list[EditStream], works: list[Work]) -> list[Result]:
+    def _run_group(self, streams: list[EditStream], works: list[Work]) -> list[Launched]:
         match works[0]:
             case Encode():
                 return self._encode(streams)
@@ -130,8 +183,9 @@ class EditPipeline:
             case Decode():
                 return self._decode(streams)
 
-    def _encode(self, streams: list[EditStream]) -> list[Result]:
-        video = torch.stack([stream.in_flight.frames for stream in streams]).to(self.device)
+    def _encode(self, streams: list[EditStream]) -> list[Launched]:
+        given = [stream.in_flight.frames for stream in streams]
+        video = _to_device(given[0][None] if len(given) == 1 else torch.stack(given), self.device)
         video = rearrange(video, "b r h w c -> b c r h w").to(self.dtype) / 127.5 - 1
         state = _joined([stream.memories.encoder for stream in streams])
         latent, tree = self.vae.encode(video, None if state is None else state.peek())
@@ -149,13 +203,14 @@ class EditPipeline:
                 (source.shape[3], source.shape[4]),
                 self.falling_noise,
             )
-            flight = replace(stream.in_flight, source=source, latent=noise.to(self.device))
-            results.append(Result(flight, replace(stream.memories, encoder=encoder)))
+            flight = replace(stream.in_flight, source=source, latent=_to_device(noise, self.device))
+            results.append(Launched(flight, replace(stream.memories, encoder=encoder)))
         return results
 
-    def _denoise(self, streams: list[EditStream], works: list[Denoise]) -> list[Result]:
+    def _denoise(self, streams: list[EditStream], works: list[Denoise]) -> list[Launched]:
         writes = works[0].writes
-        sigmas = torch.tensor([[work.sigma] for work in works], device=self.device)
+        # filled on the device: a copy from main memory would wait for it
+        sigmas = torch.cat([torch.full((1, 1), work.sigma, device=self.device) for work in works])
         velocity, states = self._velocity(streams, sigmas, write=writes)
         results = []
         for index, (stream, work) in enumerate(zip(streams, works)):
@@ -163,13 +218,13 @@ class EditPipeline:
             latent = euler_step(noisy, velocity[index : index + 1].float(), work.sigma, work.sigma_next)
             flight = stepped(stream.in_flight, latent, is_committed=writes)
             memories = replace(stream.memories, dit=states[index]) if writes else stream.memories
-            results.append(Result(flight, memories))
+            results.append(Launched(flight, memories))
         return results
 
-    def _commit(self, streams: list[EditStream]) -> list[Result]:
+    def _commit(self, streams: list[EditStream]) -> list[Launched]:
         _, states = self._velocity(streams, torch.zeros(len(streams), 1, device=self.device), write=True)
         return [
-            Result(replace(stream.in_flight, is_committed=True), replace(stream.memories, dit=state))
+            Launched(replace(stream.in_flight, is_committed=True), replace(stream.memories, dit=state))
             for stream, state in zip(streams, states)
         ]
 
@@ -180,7 +235,8 @@ class EditPipeline:
         source = torch.cat([_source(stream) for stream in streams])
         text = _join_text([stream.in_flight.prompt.context for stream in streams])
         state = _joined([stream.memories.dit for stream in streams])
-        velocity, after = self.dit(torch.cat([noisy, source], dim=1), sigmas, text, state, write=write)
+        dit = self.dit if self.graphs is None or len(streams) > 1 else self.graphs
+        velocity, after = dit(torch.cat([noisy, source], dim=1), sigmas, text, state, write=write)
         if not write:
             return velocity, []
         assert after is not None
@@ -188,21 +244,46 @@ class EditPipeline:
             _consume([stream.memories.dit for stream in streams])
         return velocity, split_state(after, len(streams))
 
-    def _decode(self, streams: list[EditStream]) -> list[Result]:
+    def _decode(self, streams: list[EditStream]) -> list[Launched]:
         latent = torch.cat([_latent(stream) for stream in streams]).to(self.dtype)
         state = _joined([stream.memories.decoder for stream in streams])
         video, tree = self.vae.decode(latent, None if state is None else state.peek())
         # a sum is finite only if every value is, and costs a third of asking each
-        are_finite = torch.isfinite(video.flatten(1).sum(1, dtype=torch.float32)).tolist()
+        are_finite = torch.isfinite(video.flatten(1).sum(1, dtype=torch.float32))
         pixels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        frames = rearrange(pixels, "b c r h w -> b r h w c").cpu()
+        frames = rearrange(pixels, "b c r h w -> b r h w c")
         states = split_state(StreamState(tree, streams[0].in_flight.chunk.stop), len(streams))
         _consume([stream.memories.decoder for stream in streams])
         results = []
         for stream, edited, decoder, is_finite in zip(streams, frames, states, are_finite):
             kept = edited[: edited.shape[0] - stream.in_flight.num_padded]
-            results.append(Result(None, replace(stream.memories, decoder=decoder), kept, is_finite))
+            results.append(Launched(None, replace(stream.memories, decoder=decoder), kept, is_finite))
         return results
+
+
+@contextmanager
+def _measured_convolutions(is_wanted: bool) -> Iterator[None]:
+    """Let cuDNN choose by measuring, as in `vivace.bench.ltx2_speed`."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or is_wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def to_host(frames: UInt8[Tensor, "r h w c"]) -> UInt8[Tensor, "r h w c"]:
+    """The frames in main memory: from a GPU page-locked and on their way, behind its current work."""
+    if not frames.is_cuda:
+        return frames
+    # laid out as pictures on the device, where that costs nothing
+    host = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
+    return host.copy_(frames.contiguous(), non_blocking=True)
+
+
+def _to_device(host: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device, without waiting for it."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def _group_key(stream: EditStream, work: Work) -> tuple[object, ...]:

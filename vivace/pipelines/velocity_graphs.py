@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vivace.layers.attention import SoftmaxSpec
 from vivace.models.streaming_dit import BlockState, DitState, MixerSpec, Rotations, StreamingDit, TextContext
+from vivace.pipelines.graph_pool import GraphPool
 from vivace.state.kv_cache import SinkWindowCache
 from vivace.state.stream_state import StreamState
 from vivace.state.tree import tree_map, tree_tensors
@@ -64,8 +65,7 @@ class VelocityGraphs:
         self.max_signatures = max_signatures
         self._buffers: OrderedDict[Signature, _Buffers] = OrderedDict()
         self._chunks_seen: dict[Signature, int] = {}
-        # recordings never run at the same time, so they share the memory of the first
-        self._first: torch.cuda.CUDAGraph | None = None
+        self._pool = GraphPool()
         self._current: tuple[DitState, Signature] | None = None
 
     @torch.inference_mode()
@@ -165,19 +165,7 @@ class VelocityGraphs:
         return latent.is_cuda
 
     def _capture(self, forward: Forward, device: torch.device) -> tuple[Callable[[], None], Outputs]:
-        """A function that runs `forward` again into the tensors that are returned beside it."""
-        # a first run outside builds kernels and work spaces, which must not happen while recording
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            forward()
-        torch.cuda.current_stream(device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        pool = None if self._first is None else self._first.pool()
-        self._first = self._first or graph
-        with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
-            outputs = forward()
-        return graph.replay, outputs
+        return self._pool.capture(forward, device)
 
 
 def _as_value(after: BlockState, before: BlockState, mixer: MixerSpec, start: int, frames: int) -> BlockState:
