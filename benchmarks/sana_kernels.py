@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from vivace.bench import full_speed
+from vivace.catalog.random_weights import random_dit
+from vivace.catalog.sana_streaming import sana_streaming_spec
 from vivace.models.precision import PrecisionPolicy, apply_precision
 from vivace.ops import depthwise_glu, row_norm, triton_depthwise, triton_rows
 from vivace.ops.fp8_linear import Fp8Rows, fp8_linear, quantize_rows
@@ -168,7 +170,7 @@ def glue() -> None:
 def where_time_goes(policy: PrecisionPolicy = BF16) -> None:
     print(f"== one forward, eager, {policy.default}, by kernel")
     settings = replace(full_speed.FullSpeedSettings(), num_chunks=1)
-    dit = full_speed.random_dit(full_speed.sana_streaming_spec(), DEVICE)
+    dit = random_dit(sana_streaming_spec(), DEVICE, torch.bfloat16)
     apply_precision(dit.blocks, policy)
     with torch.inference_mode():
         text = full_speed.random_text(dit, 1, DEVICE)

@@ -7,6 +7,7 @@ import torch
 
 from vivace.bench import full_speed
 from vivace.bench.full_speed import FullSpeedSettings, measure_full_speed
+from vivace.catalog.random_weights import random_dit
 from vivace.core.errors import InputError
 from vivace.layers.attention import SoftmaxSpec
 from vivace.layers.gdn import GdnSpec
@@ -44,7 +45,7 @@ def test_settings_out_of_range_are_refused(change, message):
 
 
 def test_random_weights_leave_no_layer_silent():
-    dit = full_speed.random_dit(SMALL, CPU, torch.float32)
+    dit = random_dit(SMALL, CPU, torch.float32)
     assert all(parameter.abs().max() > 0 for name, parameter in dit.named_parameters() if parameter.ndim > 1)
     text = full_speed.random_text(dit, 1, CPU, torch.float32)
     latent = torch.cat([full_speed.random_latent(SETTINGS, CPU, seed) for seed in range(2)], dim=1)

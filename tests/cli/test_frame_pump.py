@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from clock_lanes import ClockLanes
 from vivace.catalog.editor import Editor, open_editor
 from vivace.cli.edit_job import TimedPrompt
 from vivace.cli.frame_pump import FramePump
@@ -63,6 +64,21 @@ def test_times_are_read_from_the_clock(editor):
     pump.push(frame(0))
     assert pump.first_frame_at == 10.5
     assert list(pump.chunk_ms) == [500.0]
+
+
+def test_a_chunk_is_timed_from_its_own_last_frame_however_late_it_comes(editor):
+    lanes = ClockLanes()
+    overlapping = Editor(editor.pipeline, editor.defaults, lanes)
+    readings = iter(range(100))
+    stream = overlapping.open("fog", overlaps=True)
+    seen: list[tuple] = []
+    pump = FramePump(stream, prompts_of(editor, 0), lambda *pair: seen.append(pair), lambda: next(readings))
+    for index in range(9):
+        pump.push(frame(index))
+    # frame 8 is read in at 8, and the first chunk, of frame 0 alone, comes out at 9
+    assert list(pump.chunk_ms) == [9000]
+    pump.finish()
+    assert [source.time_s for source, _ in seen] == [Fraction(index, 25) for index in range(9)]
 
 
 def test_a_long_stream_is_held_a_chunk_at_a_time(editor):

@@ -23,17 +23,26 @@ def words(toy_folder, clip, weights):
 
 
 def test_eval_writes_report_tables_and_a_sheet(run, toy_folder, clip, weights, tmp_path):
-    options = ("--parts", "reconstruction", "fidelity", "--families", "night", "snow", "--frames", 5)
+    families = ("night", "snow", "remove_ball")
+    options = ("--parts", "reconstruction", "fidelity", "local", "--families", *families, "--frames", 5)
     outcome = run(*words(toy_folder, clip, weights), *options, "--out", tmp_path / "new", "--json")
     assert outcome.code == 0
     report = json.loads((tmp_path / "new" / "report.json").read_text())
     assert outcome.report == report
     assert [row["family"] for row in report["fidelity"]] == ["night", "snow"]
+    assert [row["family"] for row in report["local"]] == ["remove_ball"]
     assert "| night | 1 |" in (tmp_path / "new" / "report.md").read_text()
     with Image.open(tmp_path / "new" / "sheet.png") as sheet:
         assert sheet.width > 2 * 200
         assert sheet.height > 3 * 150
     assert "night" in outcome.err
+
+
+def test_eval_in_fp8_says_what_it_needs(run, toy_folder, clip, weights):
+    options = ("--parts", "reconstruction", "--precision", "fp8", "--device", "cpu")
+    outcome = run(*words(toy_folder, clip, weights), *options)
+    assert outcome.code == 2
+    assert outcome.sentence.startswith("vivace: fp8 needs a CUDA GPU")
 
 
 def test_without_lpips_weights_the_sentence_names_the_command_that_makes_them(

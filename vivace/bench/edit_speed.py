@@ -63,7 +63,7 @@ class SpeedReport:
 
     Attributes:
         settings: What was measured.
-        precision: `fp32` or `bf16`.
+        precision: `fp32`, `bf16` or `fp8`.
         raw_frames_per_chunk: Frames that a chunk takes and gives.
         stages: Encode, one denoising step, commit, decode, and the whole chunk end to end.
         frames_per_second: Raw frames of a chunk over its median end-to-end time.
@@ -111,7 +111,7 @@ def measure_speed(editor: Editor, settings: SpeedSettings) -> SpeedReport:
     stages = tuple(_speed_of(name, values) for name, values in times_ms.items())
     return SpeedReport(
         settings=settings,
-        precision="bf16" if pipeline.dtype == torch.bfloat16 else "fp32",
+        precision=pipeline.precision,
         raw_frames_per_chunk=num_raw,
         stages=stages,
         frames_per_second=num_raw / stages[-1].median_ms * 1000,

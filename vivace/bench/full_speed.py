@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from vivace.catalog.random_weights import random_dit
 from vivace.catalog.sampling import editing_sigmas
 from vivace.catalog.sana_streaming import FRAMES_PER_CHUNK, LATENT_CHANNELS, sana_streaming_spec
 from vivace.core.errors import InputError
@@ -115,7 +116,7 @@ def measure_full_speed(
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     spec = spec or sana_streaming_spec()
     distances, times = list(_gdn_distances(device)), [_time_gdn(device, settings)]
-    dit = random_dit(spec, device)
+    dit = random_dit(spec, device, torch.bfloat16)
     peaks: dict[str, float] = {}
     reference: Tensor | None = None
     rows, columns = settings.height_px // VAE_STRIDE, settings.width_px // VAE_STRIDE
@@ -141,25 +142,6 @@ def measure_full_speed(
         peaks[variant] = torch.cuda.max_memory_allocated(device) / GIB
         del velocity
     return FullSpeedReport(settings=settings, times=tuple(times), distances=tuple(distances), peak_gib=peaks)
-
-
-def random_dit(spec: DitSpec, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> StreamingDit:
-    """A model whose every layer does something: random also where training starts at 0."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with device:
-            dit = StreamingDit(spec)
-    finally:
-        torch.set_default_dtype(default)
-    generator = torch.Generator(device).manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in dit.named_parameters():
-            if name.endswith("norm.weight") or parameter.ndim == 1:
-                continue
-            fan_in = parameter.shape[-2] if name.endswith("temporal") else parameter[0].numel()
-            nn.init.normal_(parameter, std=0.7 * fan_in**-0.5, generator=generator)
-    return dit.eval().requires_grad_(False)
 
 
 def random_text(

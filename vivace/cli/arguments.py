@@ -4,42 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
-Flag = FlagCreatePairsOff[bool]
-Json = Annotated[
-    Flag, arg(help="print the result as JSON on the last line of the output", help_behavior_hint="")
-]
-Quiet = Annotated[Flag, arg(help="no progress bar and no table", help_behavior_hint="")]
-Steps = Annotated[
-    int | None,
-    arg(
-        metavar="N",
-        help="denoising steps, 1 to 8",
-        help_behavior_hint="(default: the model's own, usually 4)",
-    ),
-]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunOptions:
-    """Which model runs, and where."""
-
-    model: Annotated[str, arg(metavar="NAME", help="a name from `vivace models`, or a model folder")] = (
-        "tiny-edit"
-    )
-    device: Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or cuda:1")] = "auto"
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], arg(help="auto is bf16 where the hardware computes in it")
-    ] = "auto"
-    threads: Annotated[
-        int | None,
-        arg(
-            metavar="N",
-            help="CPU threads",
-            help_behavior_hint="(default: VIVACE_NUM_THREADS, else all cores)",
-        ),
-    ] = None
+from vivace.cli.live_arguments import LiveBenchArguments, ServeArguments
+from vivace.cli.shared_arguments import Flag, Json, Quiet, RunOptions, Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +28,10 @@ class EditArguments:
         arg(
             aliases=["-o"],
             metavar="OUT",
-            help="NAME.mp4 (mov, m4v, mkv, webm, avi, gif), NAME_%05d.png, FOLDER/ or an rtmp:// address",
+            help=(
+                "NAME.mp4 (mov, m4v, mkv, webm, avi, gif), NAME.m3u8 (HLS), NAME_%05d.png, FOLDER/ "
+                "or an rtmp:// address"
+            ),
         ),
     ]
     at: Annotated[
@@ -191,6 +162,8 @@ class PullArguments:
     """Arguments of `vivace pull`."""
 
     name: Annotated[Positional[str], arg(metavar="NAME", help="a name from `vivace models`")]
+    json: Json = False
+    quiet: Annotated[Flag, arg(help="no progress bar", help_behavior_hint="")] = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,9 +179,20 @@ class BenchArguments:
     ] = None
     steps: Annotated[tuple[int, ...], arg(metavar="N ...", help="numbers of denoising steps to time")] = (4,)
     precisions: Annotated[
-        tuple[Literal["auto", "fp32", "bf16"], ...],
-        arg(metavar="{auto,fp32,bf16} ...", help="precisions to time"),
+        tuple[Literal["auto", "fp32", "bf16", "fp8"], ...],
+        arg(metavar="{auto,fp32,bf16,fp8} ...", help="precisions to time"),
     ] = ("auto",)
+    graphs: Annotated[
+        Literal["auto", "off", "dit", "all"],
+        arg(help="what a GPU replays from CUDA graphs; all includes the VAE, auto is dit"),
+    ] = "auto"
+    parts: Annotated[
+        tuple[Literal["dit", "end_to_end"], ...],
+        arg(
+            metavar="{dit,end_to_end} ...",
+            help="what to time of sana-streaming: its transformer alone, frames in to frames out",
+        ),
+    ] = ("dit", "end_to_end")
     commit: Annotated[Literal["clean_pass", "last_step"], arg(help="how a chunk enters the memory")] = (
         "clean_pass"
     )
@@ -258,19 +242,19 @@ class EvalArguments:
         ),
     ] = None
     parts: Annotated[
-        tuple[Literal["reconstruction", "fidelity", "still", "instructions", "drift"], ...],
+        tuple[Literal["reconstruction", "fidelity", "local", "still", "instructions", "drift"], ...],
         arg(
-            metavar="{reconstruction,fidelity,still,instructions,drift} ...",
+            metavar="{reconstruction,fidelity,local,still,instructions,drift} ...",
             help="which tables to make",
             help_behavior_hint="(default: all)",
         ),
-    ] = ("reconstruction", "fidelity", "still", "instructions", "drift")
+    ] = ("reconstruction", "fidelity", "local", "still", "instructions", "drift")
     families: Annotated[
         tuple[str, ...],
         arg(
             metavar="FAMILY ...",
-            help="edit families, like snow or snow+night",
-            help_behavior_hint="(default: all single ones)",
+            help="edit families, like snow, snow+night, add_red_ball_left or undo_snow",
+            help_behavior_hint="(default: all single ones, and some of each local kind)",
         ),
     ] = ()
     frames: Annotated[int, arg(metavar="N", help="most raw frames of a clip")] = 17
@@ -303,7 +287,8 @@ class EvalArguments:
     ] = None
     device: Annotated[str, arg(metavar="DEVICE", help="auto, cpu, cuda or cuda:1")] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16"], arg(help="auto is bf16 where the hardware computes in it")
+        Literal["auto", "fp32", "bf16", "fp8"],
+        arg(help="auto is bf16 where the hardware computes in it; fp8 needs an Ada GPU or newer"),
     ] = "auto"
     threads: Annotated[
         int | None,
@@ -317,57 +302,6 @@ class EvalArguments:
     quiet: Quiet = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServeArguments:
-    """Arguments of `vivace serve`."""
-
-    host: Annotated[
-        str, arg(metavar="ADDRESS", help="address to listen on; others than 127.0.0.1 need a token")
-    ] = "127.0.0.1"
-    port: Annotated[int, arg(metavar="PORT", help="port; 0 takes a free one")] = 8000
-    token: Annotated[
-        str | None,
-        arg(
-            metavar="SECRET",
-            help="what clients must show to open sessions",
-            help_behavior_hint="(default: none on 127.0.0.1, else a new one, printed at the start)",
-        ),
-    ] = None
-    origin: Annotated[
-        UseAppendAction[tuple[str, ...]],
-        arg(metavar="ORIGIN", help="another web origin that may use the server, like https://example.org"),
-    ] = ()
-    tls: Annotated[
-        Flag,
-        arg(
-            help="serve https with a certificate made on the spot; cameras need it off localhost",
-            help_behavior_hint="",
-        ),
-    ] = False
-    ice_server: Annotated[
-        UseAppendAction[tuple[str, ...]],
-        arg(
-            metavar="URL", help="stun:HOST:PORT, or turn:USER:PASSWORD@HOST:PORT; for WebRTC across networks"
-        ),
-    ] = ()
-    fps: Annotated[float, arg(metavar="FPS", help="rate at which the model edits")] = 16.0
-    sessions: Annotated[int, arg(metavar="N", help="sessions at a time")] = 4
-    bitrate: Annotated[int, arg(metavar="KBPS", help="WebRTC video to one viewer at most")] = 2500
-    recordings: Annotated[
-        Path | None,
-        arg(
-            metavar="FOLDER",
-            help="where recordings stay",
-            help_behavior_hint="(default: a temporary folder, removed at the end)",
-        ),
-    ] = None
-    badge: Annotated[
-        Flag, arg(help="show a small mark in recordings that they are edited", help_behavior_hint="")
-    ] = False
-    json_logs: Annotated[Flag, arg(help="write the log as JSON lines", help_behavior_hint="")] = False
-    run: Annotated[RunOptions, OmitArgPrefixes] = field(default_factory=RunOptions)
-
-
 Arguments = (
     EditArguments
     | ServeArguments
@@ -376,5 +310,6 @@ Arguments = (
     | InfoArguments
     | PullArguments
     | BenchArguments
+    | LiveBenchArguments
     | EvalArguments
 )

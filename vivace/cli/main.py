@@ -2,8 +2,11 @@
 
 import difflib
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TextIO
 
 import tyro
 
@@ -15,11 +18,12 @@ from vivace.cli.arguments import (
     EditArguments,
     EvalArguments,
     InfoArguments,
+    LiveBenchArguments,
     ModelsArguments,
     PullArguments,
     ServeArguments,
 )
-from vivace.core.errors import VivaceError
+from vivace.core.errors import VivaceError, VivaceWarning
 
 OK, BAD_INPUT, TRUNCATED, INTERRUPTED = 0, 2, 3, 130
 
@@ -90,8 +94,17 @@ examples:
     ),
     "pull": Command(
         PullArguments,
-        "fetch the weights of a full-size model (not in this version)",
-        """Fetch the weights of a full-size model from its official repository. Not in this version.""",
+        "fetch the weights of a full-size model",
+        """Fetch the official weights of a full-size model and convert them once; afterwards it works offline.
+
+examples:
+  vivace pull sana-streaming
+  VIVACE_HOME=~/models vivace pull sana-streaming-bidirectional
+
+It shows each licence, goes on where an interrupted download ended, and checks every file. VIVACE_HOME says
+where the weights lie. It needs the extra packages of `pip install 'vivace[sana]'`.
+
+exit codes: 0 the model is there, 2 it cannot be fetched (the sentence says why), 130 interrupted""",
     ),
     "bench": Command(
         BenchArguments,
@@ -101,6 +114,19 @@ examples:
 examples:
   vivace bench tiny-edit
   vivace bench tiny-edit --precisions fp32 bf16 --steps 2 4 --threads 2 --write benchmarks/results""",
+    ),
+    "bench live": Command(
+        LiveBenchArguments,
+        "measure live sessions: delay, jitter, missed deadlines",
+        """Measure live sessions with synthetic cameras: time to first frame, delay and what it is made of,
+jitter and missed deadlines, in one process and over loopback with users in a process of their own.
+
+examples:
+  vivace bench live
+  vivace bench live --over webrtc --duration 600 --write benchmarks/results
+  vivace bench live --over process --sessions 1 2 4 8 16 --device cuda
+
+Over a network it needs the extra packages of `pip install 'vivace[serve]'`.""",
     ),
     "eval": Command(
         EvalArguments,
@@ -118,13 +144,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with `argv` (None: that of the process) and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        with _warnings_as_sentences():
+            return _run(words)
     except VivaceError as error:
         print(f"vivace: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("vivace: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Print our own warnings like errors: one sentence, without the place in the source."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_sentence(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, VivaceWarning):
+                print(f"vivace: {message}", file=sys.stderr)
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show_sentence
+        yield
 
 
 def overview() -> str:
@@ -155,7 +205,9 @@ def _run(words: list[str]) -> int:
     if words[0] in ("-V", "--version"):
         print(f"vivace {__version__}")
         return OK
-    name = words[0]
+    # "bench live" is a command of two words
+    is_pair = " ".join(words[:2]) in COMMANDS
+    name, rest = (" ".join(words[:2]), words[2:]) if is_pair else (words[0], words[1:])
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}"
@@ -164,7 +216,7 @@ def _run(words: list[str]) -> int:
     command = COMMANDS[name]
     try:
         arguments = tyro.cli(
-            command.arguments, args=words[1:], prog=f"vivace {name}", description=command.description
+            command.arguments, args=rest, prog=f"vivace {name}", description=command.description
         )
     except SystemExit as stop:
         # tyro has printed the help (0) or what is wrong with the arguments (2)
@@ -196,13 +248,17 @@ def _run_command(arguments: Arguments) -> int:
 
             return show_info(arguments)
         case PullArguments():
-            from vivace.cli.show import refuse_pull
+            from vivace.cli.run_pull import run_pull
 
-            return refuse_pull(arguments)
+            return run_pull(arguments)
         case BenchArguments():
             from vivace.cli.run_bench import run_bench
 
             return run_bench(arguments)
+        case LiveBenchArguments():
+            from vivace.cli.run_bench_live import run_bench_live
+
+            return run_bench_live(arguments)
         case EvalArguments():
             from vivace.cli.run_eval import run_eval
 

@@ -13,10 +13,11 @@ from vivace.bench.edit_speed import SpeedReport, SpeedSettings, measure_speed
 from vivace.bench.machine import Machine, describe_machine, peak_rss_mib
 from vivace.bench.result_page import write_page
 from vivace.catalog.editor import Editor
-from vivace.catalog.entries import find_folder
+from vivace.catalog.entries import SANA_STREAMING, find_folder
 from vivace.catalog.load import build_pipeline, choose_device, has_native_bf16, use_threads
 from vivace.cli.arguments import BenchArguments
 from vivace.cli.quantities import parse_size
+from vivace.cli.run_bench_full import run_bench_full
 from vivace.core.errors import InputError
 
 
@@ -26,6 +27,8 @@ def run_bench(arguments: BenchArguments) -> int:
     Raises:
         InputError: If the model, an option or the folder for the result cannot be used.
     """
+    if arguments.model == SANA_STREAMING.name:
+        return run_bench_full(arguments)
     if arguments.write is not None and not arguments.write.is_dir():
         raise InputError(f"there is no folder {arguments.write} to write the result into; create it first")
     use_threads(arguments.threads)
@@ -56,7 +59,8 @@ def _measure(arguments: BenchArguments, device: str) -> Iterator[SpeedReport]:
     width_px, height_px = native if arguments.size is None else parse_size(arguments.size)
     for precision in arguments.precisions:
         weights = "random" if arguments.random_weights else "stored"
-        editor = Editor(build_pipeline(folder, device, precision, weights=weights), defaults)
+        pipeline = build_pipeline(folder, device, precision, weights=weights, graphs=arguments.graphs)
+        editor = Editor(pipeline, defaults)
         for num_steps in arguments.steps:
             settings = SpeedSettings(
                 width_px=width_px,
@@ -118,4 +122,5 @@ def _command(arguments: BenchArguments) -> str:
     words += ["--size", arguments.size] if arguments.size else []
     words += ["--threads", str(arguments.threads)] if arguments.threads else []
     words += ["--random-weights"] if arguments.random_weights else []
+    words += ["--graphs", arguments.graphs] if arguments.graphs != "auto" else []
     return shlex.join(words)

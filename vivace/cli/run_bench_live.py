@@ -12,7 +12,7 @@ from vivace.bench.live_speed import LiveSpeedSettings, measure_live, time_rows
 from vivace.bench.machine import Machine, describe_machine, peak_rss_mib
 from vivace.bench.result_page import page_head, page_path, write_text
 from vivace.catalog.editor import Editor, open_editor
-from vivace.catalog.load import has_native_bf16
+from vivace.catalog.load import has_native_bf16, live_threads
 from vivace.cli.live_arguments import LiveBenchArguments
 from vivace.cli.quantities import parse_size
 from vivace.core.config import to_json
@@ -37,7 +37,9 @@ def run_bench_live(arguments: LiveBenchArguments) -> int:
     if arguments.write is not None and not arguments.write.is_dir():
         raise InputError(f"there is no folder {arguments.write} to write the result into; create it first")
     run = arguments.run
-    editor = open_editor(run.model, device=run.device, dtype=run.precision, num_threads=run.threads)
+    editor = open_editor(
+        run.model, device=run.device, dtype=run.precision, num_threads=live_threads(run.threads)
+    )
     machine = describe_machine(editor.pipeline.device, has_native_bf16=has_native_bf16())
     console = Console(stderr=arguments.json)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")

@@ -14,6 +14,8 @@ from vivace.cli.quantities import parse_size
 from vivace.core.config import Environment, to_json, write_config
 from vivace.core.errors import InputError
 from vivace.data.contact_sheet import contact_sheet
+from vivace.data.edit_pairs import EditFamily, FamilyPair
+from vivace.data.training_pairs import training_family_named
 from vivace.evaluation.editor_evaluation import evaluate_editor
 from vivace.evaluation.fidelity import EditSettings
 from vivace.evaluation.footage import load_evaluation_clips
@@ -101,9 +103,14 @@ def _config(arguments: EvalArguments) -> EvaluationConfig:
     for name, number in numbers.items():
         if number < 1:
             raise InputError(f"got {name} {number}, expected at least 1")
+    named = [training_family_named(name) for name in arguments.families]
+    is_plain = [isinstance(family, EditFamily | FamilyPair) for family in named]
     return EvaluationConfig(
         parts=arguments.parts,
-        families=arguments.families or plain.families,
+        families=tuple(f.name for f, plain in zip(named, is_plain) if plain) if named else plain.families,
+        local_families=(
+            tuple(f.name for f, plain in zip(named, is_plain) if not plain) if named else plain.local_families
+        ),
         width_px=width_px,
         height_px=height_px,
         num_frames=arguments.frames,

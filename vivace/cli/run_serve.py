@@ -30,6 +30,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from vivace.catalog.editor import open_editor
+from vivace.catalog.load import live_threads
 from vivace.engine.engine import Engine, EngineSettings
 
 TURN_WITH_LOGIN = re.compile(r"(turns?:)([^:@]+):([^@]*)@(.+)")
@@ -85,7 +86,9 @@ def run_serve(arguments: ServeArguments) -> int:
         signer = None if arguments.sign is None else load_signer(*arguments.sign)
         listening = stack.enter_context(_listen(settings.host, settings.port))
         run = arguments.run
-        editor = open_editor(run.model, device=run.device, dtype=run.precision, num_threads=run.threads)
+        editor = open_editor(
+            run.model, device=run.device, dtype=run.precision, num_threads=live_threads(run.threads)
+        )
         engine = Engine(
             editor.pipeline, editor.defaults, EngineSettings(max_sessions=settings.limits.num_sessions)
         )

@@ -37,6 +37,6 @@ class RunOptions:
         arg(
             metavar="N",
             help="CPU threads",
-            help_behavior_hint="(default: VIVACE_NUM_THREADS, else all cores)",
+            help_behavior_hint="(default: VIVACE_NUM_THREADS, else all cores, live one less)",
         ),
     ] = None

@@ -136,15 +136,6 @@ def read_config(cls: type[T], path: Path) -> T:
     return from_json(cls, data, path.name)
 
 
-def sleep_at_barriers() -> None:
-    """Have OpenMP's threads sleep while they wait for each other; only before torch is imported.
-
-    They spin by default. Where anything else runs on the same cores (codecs, a browser, another program), one
-    thread then burns the time that the other one, which lost its core, would need. A value that is set stays.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
     """The environment variables that Vivace reads; see docs/env.md."""
