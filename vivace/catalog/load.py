@@ -214,8 +214,8 @@ def use_threads(num_threads: int | None) -> None:
 def live_threads(wanted: int | None) -> int:
     """Threads for a live server: what was asked for, or VIVACE_NUM_THREADS, or all cores but one.
 
-    The last core is for codecs and sockets: OpenMP's threads wait for each other, so a model that loses a core
-    to them now and then is slower than one that never had it.
+    The last core is for codecs and sockets: OpenMP's threads wait for each other, so a model that loses a
+    core to them now and then is slower than one that never had it.
 
     Raises:
         ConfigError: If the environment variable is not a number.

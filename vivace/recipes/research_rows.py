@@ -29,6 +29,7 @@ from vivace.data.edit_pairs import EditFamily, make_pair
 from vivace.data.instructions import phrasings
 from vivace.diffusion.noise import stream_noise
 from vivace.diffusion.sampler import SANA_STREAMING_4_STEPS, euler_step
+from vivace.layers.attention import SoftmaxSpec
 from vivace.layers.gdn import FrameTokens, GdnMixer, GdnSpec
 from vivace.layers.rope import Rotation, rotate
 from vivace.models.prompt_encoder import PromptEncoder
@@ -106,7 +107,7 @@ class ScaledKeyMixer(GdnMixer):
 def build(variant: Variant, base: DitSpec) -> StreamingDit:
     """The model of a row, untrained."""
     softmax = base.mixers[-1]
-    assert not isinstance(softmax, GdnSpec)
+    assert isinstance(softmax, SoftmaxSpec)
     num_blocks = len(base.mixers)
     match variant:
         case "all_gdn":
