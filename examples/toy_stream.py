@@ -92,7 +92,9 @@ def train(num_train_steps: int, seed: int = 0) -> tuple[StreamingDit, list[float
         source = make_clips(8, 9, generator)
         instructions = [INSTRUCTIONS[i % 2] for i in range(len(source))]
         target = torch.cat([edit(clip[None], name) for clip, name in zip(source, instructions)])
-        batch = EditBatch(source, target, target, *text_features(instructions))
+        noise = torch.randn(target.shape, generator=generator)
+        weight = torch.ones_like(target[:, :1])
+        batch = EditBatch(source, target, target, noise, weight, *text_features(instructions))
         loss, _ = edit_flow_loss(model, batch, FLOW, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

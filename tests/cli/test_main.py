@@ -26,7 +26,8 @@ def test_help_says_what_it_is_known_to_say(run, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", WIDTH)
     shown = run("--help") if name == "overview" else run(*name.split(), "--help")
     assert shown.code == 0
-    assert words_of(shown.out) == words_of((HELP / f"{name.replace(" ", "-")}.txt").read_text(encoding="utf-8"))
+    known = HELP / f"{name.replace(' ', '-')}.txt"
+    assert words_of(shown.out) == words_of(known.read_text(encoding="utf-8"))
 
 
 def test_every_help_text_has_a_command_and_every_command_an_example():
