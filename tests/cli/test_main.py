@@ -31,7 +31,7 @@ def test_help_says_what_it_is_known_to_say(run, monkeypatch, name):
 
 
 def test_every_help_text_has_a_command_and_every_command_an_example():
-    assert {path.stem for path in HELP.iterdir()} == {"overview", *COMMANDS}
+    assert {path.stem.replace("-", " ") for path in HELP.iterdir()} == {"overview", *COMMANDS}
     for name in COMMANDS:
         assert f"\n  vivace {name}" in COMMANDS[name].description
 
