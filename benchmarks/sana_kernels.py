@@ -1,6 +1,6 @@
 """Tile choices and alternatives of the GPU kernels, and where a full-size forward spends its time.
 
-    python benchmarks/sana_kernels.py [sweep] [glue] [profile] [profile8] [backward]
+    python benchmarks/sana_kernels.py [sweep] [glue] [profile] [profile8]
 
 Prints a table for each part. Needs a GPU; `vivace bench sana-streaming` measures the whole.
 """
@@ -19,7 +19,7 @@ from vivace.catalog.sana_streaming import sana_streaming_spec
 from vivace.models.precision import PrecisionPolicy, apply_precision
 from vivace.ops import depthwise_glu, row_norm, triton_depthwise, triton_rows
 from vivace.ops.fp8_linear import Fp8Rows, fp8_linear, quantize_rows
-from vivace.ops.frame_gdn import GdnProjections, gated_frame_gdn, recomputed, triton_forward
+from vivace.ops.frame_gdn import triton_forward
 from vivace.ops.triton_text_attention import text_attention
 
 BF16 = PrecisionPolicy()
@@ -183,37 +183,6 @@ def where_time_goes(policy: PrecisionPolicy = BF16) -> None:
         kernel_times(lambda: dit(latent, sigmas[1], text, state, write=False), top=30)
 
 
-def backward() -> None:
-    print(
-        "== forward and backward of the gated-delta layer, bf16, 4 chunks of 3 frames, S=880 heads=20 D=112"
-    )
-    plain = full_speed.random_projections(DEVICE, torch.bfloat16, frames=12)
-    given = GdnProjections(*(x.clone().requires_grad_(not x.is_complex()) for x in plain))
-    sources = [x for x in given if x.requires_grad]
-    fields = [name for name, x in zip(GdnProjections._fields, given) if x.requires_grad]
-    weight = torch.randn_like(given.value)
-
-    def gradient(form: Callable[..., tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
-        out, numerator, denominator = form(given, (3, 3, 3, 3), None, None)
-        loss = (out * weight).sum() + numerator.sum() + denominator.sum()
-        return torch.autograd.grad(loss, sources)
-
-    results = []
-    for name, form in (
-        ("plain", recomputed.plain),
-        ("fused forward, recomputed backward", gated_frame_gdn),
-    ):
-        with torch.enable_grad():
-            results.append(gradient(form))
-            torch.cuda.reset_peak_memory_stats()
-            held = torch.cuda.memory_allocated()
-            times = full_speed.event_times(lambda form=form: gradient(form), 2, 10)
-        peak = (torch.cuda.max_memory_allocated() - held) / 2**30
-        row(name, sorted(times)[len(times) // 2], f"peak {peak:.2f} GiB")
-    for name, ours, wanted in zip(fields, *reversed(results), strict=True):
-        print(f"  gradient of {name}: {((ours - wanted).norm() / wanted.norm()).item():.1e}")
-
-
 def where_time_goes_in_fp8() -> None:
     where_time_goes(PrecisionPolicy(default="fp8"))
 
@@ -223,11 +192,10 @@ PARTS = {
     "glue": glue,
     "profile": where_time_goes,
     "profile8": where_time_goes_in_fp8,
-    "backward": backward,
 }
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or list(PARTS)
     for name in wanted:
-        with torch.inference_mode(PARTS[name] is not backward):
+        with torch.inference_mode():
             PARTS[name]()

@@ -24,7 +24,6 @@ CHOOSERS = (
     "vivace.layers.feed_forward.serves",
     "vivace.ops.attention.serves",
     "vivace.ops.depthwise_glu.serves",
-    "vivace.ops.frame_gdn.is_triton_device",
     "vivace.ops.frame_gdn.serves",
     "vivace.ops.rotary.serves",
     "vivace.ops.row_norm.serves",

@@ -12,12 +12,8 @@ def serves(*tensors: Tensor | None) -> bool:
     present = [tensor for tensor in tensors if tensor is not None]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present):
         return False
-    return is_triton_device(*present)
-
-
-def is_triton_device(*tensors: Tensor) -> bool:
-    """Whether the tensors are on a CUDA device, none in fp64 (kernels compute in fp32), with Triton there."""
-    return all(x.is_cuda and x.dtype != torch.float64 for x in tensors) and _has_triton()
+    # kernels compute in fp32, so fp64 is not for them
+    return all(x.is_cuda and x.dtype != torch.float64 for x in present) and _has_triton()
 
 
 @lru_cache(maxsize=1)

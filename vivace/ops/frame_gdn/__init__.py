@@ -1,6 +1,6 @@
 """Frame-wise gated delta rule: `naive` is the definition, `chunked` the matmul form that runs everywhere.
 
-`triton_forward` fuses a whole layer around it on a GPU, `recomputed` gives that a gradient.
+`triton_forward` fuses a whole layer around it on a GPU, where no gradient is wanted.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vivace.ops.frame_gdn import chunked, recomputed
+from vivace.ops.frame_gdn import chunked
 from vivace.ops.frame_gdn.inputs import FrameGdnInputs
 from vivace.ops.frame_gdn.projections import GdnProjections
-from vivace.ops.kernel_choice import is_triton_device, serves
+from vivace.ops.kernel_choice import serves
 
 __all__ = ["FrameGdnInputs", "GdnProjections", "frame_gdn", "gated_frame_gdn"]
 
@@ -40,11 +40,11 @@ def gated_frame_gdn(
 ) -> tuple[Float[Tensor, "b t s dim"], Float[Tensor, "b heads d d"], Float[Tensor, "b heads d"]]:
     """`frame_gdn` of projected tokens, from the norms of queries and keys to the output gate."""
     width = projections.value.shape[-1] // projections.write_logit.shape[-1]
-    present = [x for x in (*projections, numerator, denominator) if x is not None]
-    if width > MAX_FUSED_WIDTH or not is_triton_device(*present):
-        return recomputed.plain(projections, chunks, numerator, denominator)
-    from vivace.ops.frame_gdn import triton_forward
+    if width <= MAX_FUSED_WIDTH and serves(*projections, numerator, denominator):
+        from vivace.ops.frame_gdn import triton_forward
 
-    if serves(*present):
         return triton_forward.forward(projections, chunks, numerator, denominator)
-    return recomputed.with_gradient(triton_forward.forward, projections, chunks, numerator, denominator)
+    # as in the kernel, norms and gates are fp32 under autocast too
+    with torch.autocast(projections.value.device.type, enabled=False):
+        mixed, numerator, denominator = frame_gdn(projections.inputs(), chunks, numerator, denominator)
+        return projections.gated(mixed), numerator, denominator
