@@ -37,7 +37,7 @@ class _Recording:
 class _Buffers:
     """Memory, positions and prompt of the recordings of one signature, and whose they hold at the moment."""
 
-    memory: Memory
+    memory: Memory | None
     rotations: Rotations
     text: TextContext
     state: DitState | None = None
@@ -49,14 +49,17 @@ class VelocityGraphs:
     """`StreamingDit.forward` for single chunks, replayed from CUDA graphs once a stream has settled.
 
     A call has the contract of the forward itself. Memory of shapes that were seen in fewer than
-    `settled_chunks` chunks runs as it is, as do all calls on other devices: the first chunks of a stream have
-    shapes that never return. One object serves one thread; it may serve several streams in turn, at the price
-    of copying each stream's memory in.
+    `settled_chunks` chunks runs as it is, as do all calls on other devices: within one stream the shapes of
+    its first chunks never return. Where streams come and go they do, so `settled_chunks` 0 records all at
+    first sight. One object serves one thread; it may serve several streams in turn, at the price of copying
+    each stream's memory in.
 
     Args:
         dit: The model, in evaluation mode; its weights must stay where they are.
         settled_chunks: Chunks of one signature before its forward is recorded.
-        max_signatures: Signatures whose recordings are kept, the most recent ones.
+        max_signatures: Signatures whose recordings are kept, the most recent ones. One that was dropped has
+            to settle again, so that too many of them cost no more than none at all; with `settled_chunks` 0
+            make it large enough.
     """
 
     def __init__(self, dit: StreamingDit, *, settled_chunks: int = 2, max_signatures: int = 4) -> None:
@@ -66,7 +69,7 @@ class VelocityGraphs:
         self._buffers: OrderedDict[Signature, _Buffers] = OrderedDict()
         self._chunks_seen: dict[Signature, int] = {}
         self._pool = GraphPool()
-        self._current: tuple[DitState, Signature] | None = None
+        self._current: tuple[DitState | None, Signature] | None = None
 
     @torch.inference_mode()
     def __call__(
@@ -83,9 +86,9 @@ class VelocityGraphs:
         Raises:
             StateError: If `state` was consumed before or belongs to another model.
         """
-        if state is None or not self._can_record(latent):
+        if not self._can_record(latent) or (state is None and self.settled_chunks):
             return self.dit(latent, sigma, text, state, write=write)
-        memory = state.peek()
+        memory = None if state is None else state.peek()
         signature = self._signature(latent, sigma, text, state)
         if self._chunks_seen[signature] < self.settled_chunks:
             return self.dit(latent, sigma, text, state, write=write)
@@ -94,7 +97,8 @@ class VelocityGraphs:
             buffers = self._new_buffers(latent, text, state)
             self._buffers[signature] = buffers
             while len(self._buffers) > self.max_signatures:
-                self._buffers.popitem(last=False)
+                dropped, _ = self._buffers.popitem(last=False)
+                self._chunks_seen[dropped] = 0
         self._buffers.move_to_end(signature)
         self._load(buffers, latent, text, state)
         if write not in buffers.recordings:
@@ -107,21 +111,26 @@ class VelocityGraphs:
         velocity = recording.velocity.clone()
         if recording.written is None:
             return velocity, state
-        frames = latent.shape[2]
+        start, frames = 0 if state is None else state.next_frame, latent.shape[2]
+        earlier = memory or (None,) * len(recording.written)
         written = tuple(
-            _as_value(after, before, mixer, state.next_frame, frames)
-            for after, before, mixer in zip(recording.written, memory, self.dit.spec.mixers)
+            _as_value(after, before, mixer, start, frames)
+            for after, before, mixer in zip(recording.written, earlier, self.dit.spec.mixers)
         )
-        state.take()
-        return velocity, self.dit.committed(written, state.next_frame, frames)
+        if state is not None:
+            state.take()
+        return velocity, self.dit.committed(written, start, frames)
 
     def num_recordings(self) -> int:
         """Graphs that exist at the moment."""
         return sum(len(buffers.recordings) for buffers in self._buffers.values())
 
-    def _signature(self, latent: Latent, sigma: Tensor, text: TextContext, state: DitState) -> Signature:
-        if self._current is None or self._current[0] is not state:
-            memory = state.peek()
+    def _signature(
+        self, latent: Latent, sigma: Tensor, text: TextContext, state: DitState | None
+    ) -> Signature:
+        # streams without memory are told apart by nothing
+        if self._current is None or state is None or self._current[0] is not state:
+            memory = () if state is None else state.peek()
             sizes = tuple(
                 block.mixer.chunk_sizes for block in memory if isinstance(block.mixer, SinkWindowCache)
             )
@@ -132,14 +141,13 @@ class VelocityGraphs:
             self._current = state, signature
         return self._current[1]
 
-    def _new_buffers(self, latent: Latent, text: TextContext, state: DitState) -> _Buffers:
+    def _new_buffers(self, latent: Latent, text: TextContext, state: DitState | None) -> _Buffers:
         rotations = self.dit.rotations(latent.shape[2], _size(latent), state, latent.device)
-        return _Buffers(
-            tree_map(torch.clone, state.peek()), _copied(rotations), tree_map(torch.clone, text), state, text
-        )
+        memory = None if state is None else tree_map(torch.clone, state.peek())
+        return _Buffers(memory, _copied(rotations), tree_map(torch.clone, text), state, text)
 
-    def _load(self, buffers: _Buffers, latent: Latent, text: TextContext, state: DitState) -> None:
-        if buffers.state is not state:
+    def _load(self, buffers: _Buffers, latent: Latent, text: TextContext, state: DitState | None) -> None:
+        if state is not None and buffers.state is not state:
             rotations = self.dit.rotations(latent.shape[2], _size(latent), state, latent.device)
             _copy_into(buffers.memory, state.peek())
             _copy_into(_rotation_tensors(buffers.rotations), _rotation_tensors(rotations))
@@ -152,7 +160,7 @@ class VelocityGraphs:
         static_latent, static_sigma = latent.clone(), sigma.clone()
 
         def forward() -> Outputs:
-            state = StreamState(buffers.memory, 0)
+            state = None if buffers.memory is None else StreamState(buffers.memory, 0)
             velocity, after = self.dit(
                 static_latent, static_sigma, buffers.text, state, write=write, rotations=buffers.rotations
             )
@@ -168,16 +176,21 @@ class VelocityGraphs:
         return self._pool.capture(forward, device)
 
 
-def _as_value(after: BlockState, before: BlockState, mixer: MixerSpec, start: int, frames: int) -> BlockState:
+def _as_value(
+    after: BlockState, before: BlockState | None, mixer: MixerSpec, start: int, frames: int
+) -> BlockState:
     """A replayed block's memory as tensors of its own, with the positions of this chunk."""
     own = tree_map(torch.clone, after)
     if not isinstance(mixer, SoftmaxSpec):
         return own
     assert isinstance(own.mixer, SinkWindowCache)
-    assert isinstance(before.mixer, SinkWindowCache)
     # which chunks are kept is a matter of their sizes: the same moves on tensors without elements
-    old, new = torch.empty(1, 1, before.mixer.num_frames, 0, 0), torch.empty(1, 1, frames, 0, 0)
-    moved = SinkWindowCache(old, old, before.mixer.positions, before.mixer.chunk_sizes)
+    new = torch.empty(1, 1, frames, 0, 0)
+    moved = SinkWindowCache.empty(new)
+    if before is not None:
+        assert isinstance(before.mixer, SinkWindowCache)
+        old = torch.empty(1, 1, before.mixer.num_frames, 0, 0)
+        moved = SinkWindowCache(old, old, before.mixer.positions, before.mixer.chunk_sizes)
     moved, _ = moved.append(new, new, start).evict(mixer.num_sink_frames, mixer.window_frames)
     cache = SinkWindowCache(own.mixer.key, own.mixer.value, moved.positions, moved.chunk_sizes)
     return BlockState(cache, own.tail)
