@@ -103,7 +103,7 @@ def build_pipeline(
     if dtype == "fp8":
         dit.to(place, kind).eval().requires_grad_(False)
         apply_precision(dit.blocks, PrecisionPolicy(default="fp8"))
-    # A small model's recordings are small and quick to make, and several streams come back to the same shapes.
+    # a small model's recordings are small and quickly made, and several streams come back to the same shapes
     is_small = isinstance(networks.vae, VideoVae)
     settled, most = (0, MAX_SMALL_RECORDINGS) if is_small else (2, 4)
     has_graphed_vae = graphs == "all" or (graphs == "auto" and is_cuda and is_small)
