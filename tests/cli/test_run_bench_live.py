@@ -50,12 +50,26 @@ def test_every_way_is_measured_and_the_delay_adds_up(run, toy_folder, tmp_path, 
     assert "| prompt change to first frame |" in outcome.err
 
 
+def test_a_sweep_is_one_table(run, toy_folder, tmp_path):
+    words = ("--sweep", "--sessions", 2, 1, "--write", tmp_path, "--json")
+    outcome = run("bench", "live", "--model", toy_folder, *FEW, *words)
+    assert outcome.code == 0, outcome.err
+    # a busy machine may not bear the second one
+    assert [one["settings"]["num_sessions"] for one in outcome.report["runs"]] in ([1], [1, 2])
+    (page,) = tmp_path.glob("*-live-*-sweep-*.md")
+    text = page.read_text()
+    assert "vivace bench live --sweep --sessions 2 1 --duration 2.5" in text
+    assert "| 1 | " in text
+    assert "Sessions at 20 frames a second, 64x48, 2.5 s each" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("--write", "nowhere/at/all"), "there is no folder"),
         (("--over", "websocket", "--duration", 1), "at least 1 session, 4 s"),
         (("--over", "process", "--sessions", 0), "at least 1 session"),
+        (("--sweep", "--duration", 101), "at most 100 s for the whole sweep"),
         (("--over", "process", "--steps", 9), "1 to 8"),
         (("--over", "websocket", "--steps", 9), "1 to 8"),
         (("--over", "websocket", "--size", "70x50", "--duration", 9), "the model edits at 64x48"),
