@@ -12,9 +12,9 @@ Item = TypeVar("Item")
 NUM_CHUNKS = 16
 EVEN_SHARE = 0.8
 # Evenness is worth so much delay: a frame is held back this long where others need longer ...
-MAX_HELD_S = 0.04
+MAX_HELD_S = 0.03
 # ... and this long where the frames before it, which were late, are still being shown.
-MAX_QUEUED_S = 0.06
+MAX_QUEUED_S = 0.045
 # Frames that catch up follow each other in this part of their usual interval.
 CATCH_UP = 0.5
 # No frame waits longer than this, whatever the clocks say.
