@@ -1,11 +1,11 @@
 """Distil the bundled editor to few steps on its own memory: the last stage of `tiny_edit`.
 
-python -m vivace.recipes.tiny_edit_student --start-from CAUSAL/weights --teacher TEACHER/weights \
+python -m vivace.recipes.tiny_edit_student --start-from CAUSAL/weights [--teacher TEACHER/weights] \
     --clips CLIPS --vae VAE --lpips LPIPS --out RUN --minutes 12
 
 The student is asked at the noise levels that its sampler visits, remembers what it made itself (as when
-serving) and is led to the end points of the many-step bidirectional teacher, from the same noise, or to the
-programmatic target; a part of every batch is decoded and compared as pictures.
+serving) and is led to the programmatic target, or, where a teacher is named, to the end points of that
+many-step bidirectional one from the same noise; a part of every batch is decoded and compared as pictures.
 """
 
 import random
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import tyro
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from vivace.core.seeds import mix_seed
@@ -26,8 +26,10 @@ from vivace.evaluation.picture_scores import pictures
 from vivace.models.perceptual import Lpips
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.models.video_vae import VideoVae
+from vivace.parallel.replicas import Replicas
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
+from vivace.recipes.teacher_corpus import TeacherCorpus
 from vivace.training.edit_flow import (
     EditBatch,
     EditFlowConfig,
@@ -49,11 +51,12 @@ class StudentRun:
     Attributes:
         teacher_steps: Euler steps of the teacher.
         teacher_shift: Shift of its noise levels.
-        teacher_share: Share of clips whose target is the teacher's end point; the others keep their own.
+        teacher_share: Share of clips whose target is the teacher's end point, if there is a teacher.
         own_memory_share: Share of clips whose memory is what the student made.
         num_decoded: Clips of a batch that are compared as pictures.
         perceptual_weight, pixel_weight, motion_weight: Factors of LPIPS, absolute and frame-to-frame errors.
         perceptual_frames: Raw frames of a decoded clip that go through LPIPS.
+        region_weight: Factor, beyond 1, of absolute errors where a local edit or a particle is.
         words: How the prompt encoder learns, where it does.
     """
 
@@ -69,6 +72,7 @@ class StudentRun:
     pixel_weight: float = 0.3
     motion_weight: float = 0.6
     perceptual_frames: int = 10
+    region_weight: float = 4.0
     instructions_per_family: int = 500
     words: WordsConfig = field(default_factory=WordsConfig)
     seed: int = 1
@@ -78,7 +82,7 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
     """The run that made the bundled weights, sized for one H200."""
     return StudentRun(
         pool=EditPoolConfig(
-            num_pairs=48, batch=16, steps_per_pool=15, switch_share=0.2, local_share=0.34, pair_share=0.15
+            num_pairs=48, batch=16, steps_per_pool=15, switch_share=0.2, identity_weight=4.0, pair_share=0.15
         ),
         flow=EditFlowConfig(served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08),
         trainer=TrainerConfig(
@@ -104,7 +108,7 @@ class _Prepared:
     pool: LatentPool
     noise: Latent
     ids: tuple[tuple[int, ...], ...]
-    teacher: Latent
+    teacher: Latent | None
     own: Latent
 
 
@@ -116,14 +120,15 @@ class StudentObjective:
         run: StudentRun,
         pools: EditPools,
         bank: InstructionBank,
-        teacher: InstructedEditor,
+        teacher: InstructedEditor | None,
         lpips: Lpips,
         words: WordsObjective | None = None,
     ) -> None:
+        """`teacher` is None where the programmatic targets alone are to be learned from."""
         self.run = run
         self.pools = pools
         self.bank = bank
-        self.teacher = teacher.requires_grad_(False).eval()
+        self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
         self.lpips = lpips
         self.words = words
         self._prepared: tuple[int, _Prepared] | None = None
@@ -138,10 +143,10 @@ class StudentObjective:
         index = train_step // run.pool.steps_per_pool
         if self._prepared is None or self._prepared[0] != index:
             self._prepared = index, self._prepare(model, index)
-        batch = self._batch(model, self._prepared[1], rng)
+        batch, region = self._batch(model, self._prepared[1], rng)
         step = edit_flow_step(model.dit, batch, run.flow, generator)
         total, parts = flow_error(step, batch)
-        seen, picture_parts = self._picture_loss(step, batch, rng)
+        seen, picture_parts = self._picture_loss(step, batch, region, rng)
         total, parts = total + seen, {**parts, **picture_parts}
         if self.words is not None:
             families = [self.pools.draw_family(rng) for _ in range(self.words.config.batch)]
@@ -161,13 +166,18 @@ class StudentObjective:
         own: list[Tensor] = []
         for rows in torch.arange(len(ids)).split(24):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
-            teacher.append(whole_clip(self.teacher, noise[part], pool.source[part], ids[part], sigmas))
-            sigmas = self.run.flow.served_sigmas
-            own.append(stream_clip(model, noise[part], pool.source[part], ids[part], sigmas))
-        return _Prepared(pool, noise, tuple(map(tuple, ids)), torch.cat(teacher), torch.cat(own))
+            given = noise[part], pool.source[part], ids[part]
+            if self.teacher is not None:
+                sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
+                teacher.append(whole_clip(self.teacher, *given, sigmas))
+            own.append(stream_clip(model, *given, self.run.flow.served_sigmas))
+        taught = torch.cat(teacher) if teacher else None
+        return _Prepared(pool, noise, tuple(map(tuple, ids)), taught, torch.cat(own))
 
-    def _batch(self, model: InstructedEditor, prepared: _Prepared, rng: random.Random) -> EditBatch:
+    def _batch(
+        self, model: InstructedEditor, prepared: _Prepared, rng: random.Random
+    ) -> tuple[EditBatch, UInt8[Tensor, "b 1 r y x"]]:
+        """Clips of the pool, and where in their pictures errors count more."""
         run, pool = self.run, prepared.pool
         chosen = rng.sample(range(run.pool.num_pairs), run.pool.batch)
         device = pool.source.device
@@ -178,21 +188,25 @@ class StudentObjective:
             return torch.tensor(drawn, device=device)[:, None, None, None, None]
 
         text, mask = model.encode(*model.prompts.pad_ids([list(prepared.ids[i]) for i in chosen]))
-        # where a region stands out, the teacher's answer may lie outside it: the programmatic target is exact
-        is_taught = some(run.teacher_share) & (pool.weight[index].amax((1, 2, 3, 4), keepdim=True) == 1)
+        target = pool.target[index]
+        if prepared.teacher is not None:
+            # where a region stands out, the teacher's answer may lie outside it: the target is exact
+            is_plain = pool.weight[index].amax((1, 2, 3, 4), keepdim=True) == 1
+            target = torch.where(some(run.teacher_share) & is_plain, prepared.teacher[index], target)
         memory = torch.where(some(run.own_memory_share), prepared.own[index], pool.target[index])
-        return EditBatch(
+        batch = EditBatch(
             source=pool.source[index],
-            target=torch.where(is_taught, prepared.teacher[index], pool.target[index]),
+            target=target,
             memory=torch.where(some(run.pool.switch_share), pool.other[index], memory),
             noise=prepared.noise[index],
             weight=pool.weight[index],
             text=text,
             text_mask=mask,
         )
+        return batch, pool.region[index[: run.num_decoded]]
 
     def _picture_loss(
-        self, step: FlowStep, batch: EditBatch, rng: random.Random
+        self, step: FlowStep, batch: EditBatch, region: UInt8[Tensor, "b 1 r y x"], rng: random.Random
     ) -> tuple[Tensor, dict[str, Tensor]]:
         run = self.run
         part = slice(0, run.num_decoded)
@@ -206,8 +220,9 @@ class StudentObjective:
         frames = sorted(rng.sample(range(num_frames // 4, num_frames), run.perceptual_frames))
         perceptual = self.lpips(pictures(made[:, :, frames]), pictures(wanted[:, :, frames])).mean()
         error = made - wanted
-        pixel = error.abs().mean()
-        motion = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
+        counts = 1 + run.region_weight / 255 * region.float()
+        pixel = (error.abs() * counts).mean()
+        motion = ((error[:, :, 1:] - error[:, :, :-1]).abs() * counts[:, :, 1:]).mean()
         total = run.perceptual_weight * perceptual + run.pixel_weight * pixel + run.motion_weight * motion
         return total, {"lpips": perceptual.detach(), "pixel": pixel.detach(), "motion": motion.detach()}
 
@@ -275,34 +290,41 @@ class Arguments:
     vae: Path
     lpips: Path
     start_from: Path
-    teacher: Path
     out: Path
+    teacher: Path | None = None
     minutes: float = 12.0
     num_train_steps: int = 20_000
     train_prompts: bool = False
+    corpus: Path | None = None
     device: str = "cuda"
 
 
 def main(arguments: Arguments) -> None:
     """Train, then export the averaged weights to `out/weights`."""
-    device = torch.device(arguments.device)
+    replicas = Replicas.join(arguments.device)
+    device = replicas.device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
     model = InstructedEditor.load(arguments.start_from)
-    teacher = InstructedEditor.load(arguments.teacher).to(device)
+    teacher = None if arguments.teacher is None else InstructedEditor.load(arguments.teacher).to(device)
     run = student_run(arguments.minutes, arguments.num_train_steps)
     lpips = Lpips.load(arguments.lpips).to(device)
+    corpus = None if arguments.corpus is None else TeacherCorpus.load(arguments.corpus)
     words = None
     if arguments.train_prompts:
-        words = WordsObjective(run.words, model.prompts, device)
+        words = WordsObjective(run.words, model.prompts, device, corpus)
     else:
         model.fix_words()
     clips = ClipStore.load(arguments.clips, device)
     bank = InstructionBank.build(model.prompts, run.instructions_per_family, run.seed)
-    objective = StudentObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, teacher, lpips, words)
-    trainer = Trainer(replace(run.trainer, seed=run.seed), model, objective, arguments.out, run, device)
+    pools = EditPools(run.pool, clips, vae, mix_seed(run.seed, replicas.rank))
+    objective = StudentObjective(run, pools, bank, teacher, lpips, words)
+    config = replace(run.trainer, seed=run.seed)
+    trainer = Trainer(config, model, objective, arguments.out, run, device, replicas=replicas)
     print(trainer.fit())
-    model.export(trainer.inference_weights(), arguments.out / "weights")
+    if replicas.is_first:
+        model.export(trainer.inference_weights(), arguments.out / "weights")
+    replicas.leave()
 
 
 if __name__ == "__main__":
