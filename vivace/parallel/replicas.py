@@ -10,6 +10,7 @@ from typing import Self
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import get_node_local_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,12 @@ class Replicas:
         if not dist.is_torchelastic_launched():
             return cls()
         if device_type == "cuda":
-            torch.cuda.set_device(dist.get_node_local_rank())
+            torch.cuda.set_device(get_node_local_rank())
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
+        hosts = dist.new_group(backend="gloo")
+        assert isinstance(hosts, dist.ProcessGroup), "every process belongs to the group of all"
+        return cls(dist.get_rank(), dist.get_world_size(), hosts)
 
     @property
     def is_first(self) -> bool:
