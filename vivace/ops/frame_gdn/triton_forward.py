@@ -29,18 +29,18 @@ class Tiles(NamedTuple):
 
     summary_tokens: int = 64
     summary_warps: int = 4
-    summary_stages: int = 3
+    summary_stages: int = 2
     state_rows: int = 32
-    scan_warps: int = 8
+    scan_warps: int = 4
     scan_stages: int = 1
-    scan_precision: str = "tf32x3"
     output_tokens: int = 64
     output_warps: int = 4
+    output_stages: int = 2
 
 
 DEFAULT_TILES = Tiles()
 # fp32 products without tensor cores keep whole tiles in registers
-FP32_TILES = Tiles(summary_tokens=16, output_tokens=32, scan_precision="ieee")
+FP32_TILES = Tiles(summary_tokens=16, output_tokens=32)
 
 
 @triton.jit
@@ -115,6 +115,7 @@ def _summary_kernel(
     log_rate,
     rate_bias,
     matrices,
+    halves,
     norm_update,
     decay,
     rows,
@@ -128,6 +129,7 @@ def _summary_kernel(
     BLOCK_D: tl.constexpr,
     STAGES: tl.constexpr,
     PRECISION: tl.constexpr,
+    SPLIT: tl.constexpr,
 ):
     """A frame's sums of outer products: transition (0), update (1), denominator's transition (2)."""
     frame, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
@@ -151,7 +153,17 @@ def _summary_kernel(
     area = BLOCK_D * BLOCK_D
     target = matrices + (kind * tl.num_programs(0).to(tl.int64) + summary) * area
     weight = tl.where(kind == 1, factor, factor * factor)
-    tl.store(target + d[:, None] * BLOCK_D + d[None, :], product * weight)
+    square = d[:, None] * BLOCK_D + d[None, :]
+    product *= weight
+    if SPLIT and kind != 1:
+        # two bf16 numbers hold 16 bits of the mantissa, and tensor cores can read both
+        high = product.to(halves.dtype.element_ty)
+        low = (product - high.to(tl.float32)).to(halves.dtype.element_ty)
+        half = halves + (kind * tl.num_programs(0).to(tl.int64) + summary) * area + square
+        tl.store(half, high)
+        tl.store(half + tl.num_programs(0).to(tl.int64) * area, low)
+    else:
+        tl.store(target + square, product)
     if kind == 2:
         written = tl.zeros((BLOCK_D,), dtype=tl.float32)
         logits = tl.zeros((BLOCK_S,), dtype=tl.float32)
@@ -177,8 +189,8 @@ def _summary_kernel(
 @no_type_check
 def _scan_kernel(
     transition,
+    halves,
     update,
-    norm_transition,
     norm_update,
     decay,
     is_chunk_end,
@@ -190,66 +202,64 @@ def _scan_kernel(
     last_denominator,
     num_frames,
     HAS_STATE: tl.constexpr,
+    SPLIT: tl.constexpr,
     HEADS: tl.constexpr,
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
     ROWS: tl.constexpr,
-    PRECISION: tl.constexpr,
 ):
-    """One tile of state rows (or the denominator) through all frames, in one direction.
+    """One tile of state rows, or the denominator as a tile of one row, through all frames in one direction.
 
     `past` holds two planes: the state of the frame and all before it, and that of the later frames of its
     chunk.
     """
     batch, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
-    tile, is_backward = tl.program_id(1), tl.program_id(2)
+    is_norm = tl.program_id(1) * ROWS >= BLOCK_D
+    is_backward = tl.program_id(2)
+    r = tl.where(is_norm, 0, tl.program_id(1) * ROWS) + tl.arange(0, ROWS)
     d = tl.arange(0, BLOCK_D)
     square = d[:, None] * BLOCK_D + d[None, :]
     area = BLOCK_D * BLOCK_D
     first = (batch * num_frames).to(tl.int64)
     planes = tl.num_programs(0).to(tl.int64) * num_frames
-    if tile * ROWS < BLOCK_D:
-        r = tile * ROWS + tl.arange(0, ROWS)
-        rows = r[:, None] * BLOCK_D + d[None, :]
-        inside = (r < D)[:, None] & (d < D)[None, :]
-        outer = tl.program_id(0).to(tl.int64) * D * D + r[:, None] * D + d[None, :]
-        state = tl.zeros((ROWS, BLOCK_D), dtype=tl.float32)
-        if HAS_STATE:
-            state = tl.load(numerator + outer, mask=inside & (is_backward == 0), other=0.0)
-        for step in range(num_frames):
-            # backward, a frame takes in the one after it, and nothing where its chunk ends
-            frame = step + is_backward * (num_frames - 1 - 2 * step)
-            source = tl.minimum(frame + is_backward, num_frames - 1)
-            keep = 1.0 - is_backward * tl.load(is_chunk_end + frame)
-            index = (first + source) * HEADS + head
-            m = tl.load(transition + index * area + square)
-            u = tl.load(update + index * area + rows)
-            gamma = tl.load(decay + index)
-            state = keep * (gamma * (state - tl.dot(state, m, input_precision=PRECISION)) + u)
-            place = is_backward * planes + (first + frame) * HEADS + head
-            tl.store(past + place * area + rows, state.to(past.dtype.element_ty))
-        if is_backward == 0:
-            tl.store(last_numerator + outer, state, mask=inside)
-    else:
-        norm = tl.zeros((BLOCK_D,), dtype=tl.float32)
-        corner = tl.program_id(0).to(tl.int64) * D + d
-        if HAS_STATE:
-            norm = tl.load(denominator + corner, mask=(d < D) & (is_backward == 0), other=0.0)
-        for step in range(num_frames):
-            # backward, a frame takes in the one after it, and nothing where its chunk ends
-            frame = step + is_backward * (num_frames - 1 - 2 * step)
-            source = tl.minimum(frame + is_backward, num_frames - 1)
-            keep = 1.0 - is_backward * tl.load(is_chunk_end + frame)
-            index = (first + source) * HEADS + head
-            # P is symmetric, so rows may stand for columns
-            m = tl.load(norm_transition + index * area + square)
-            moved = tl.sum(m * norm[None, :], axis=1)
-            gamma = tl.load(decay + index)
-            norm = keep * (gamma * (norm - moved) + tl.load(norm_update + index * BLOCK_D + d))
-            place = is_backward * planes + (first + frame) * HEADS + head
-            tl.store(past_norm + place * BLOCK_D + d, norm)
-        if is_backward == 0:
-            tl.store(last_denominator + corner, norm, mask=d < D)
+    rows, columns = r[:, None] * BLOCK_D + d[None, :], (r * 0)[:, None] + d[None, :]
+    # masks choose between matrix and vector, so that both run the same code
+    of_matrix = (r >= 0)[:, None] & (d >= 0)[None, :] & (is_norm == 0)
+    of_vector = (r == 0)[:, None] & (d >= 0)[None, :] & is_norm
+    inside = of_matrix & (r < D)[:, None] & (d < D)[None, :]
+    vector_inside = of_vector & (d < D)[None, :]
+    outer = tl.program_id(0).to(tl.int64) * D * D + r[:, None] * D + d[None, :]
+    corner = tl.program_id(0).to(tl.int64) * D + columns
+    state = tl.zeros((ROWS, BLOCK_D), dtype=tl.float32)
+    if HAS_STATE:
+        state += tl.load(numerator + outer, mask=inside & (is_backward == 0), other=0.0)
+        state += tl.load(denominator + corner, mask=vector_inside & (is_backward == 0), other=0.0)
+    transition += tl.where(is_norm, 2 * planes * area, 0)
+    halves += tl.where(is_norm, 2 * planes * area, 0)
+    for step in range(num_frames):
+        # backward, a frame takes in the one after it, and nothing where its chunk ends
+        frame = step + is_backward * (num_frames - 1 - 2 * step)
+        source = tl.minimum(frame + is_backward, num_frames - 1)
+        keep = 1.0 - is_backward * tl.load(is_chunk_end + frame)
+        index = (first + source) * HEADS + head
+        u = tl.load(update + index * area + rows, mask=of_matrix, other=0.0)
+        u += tl.load(norm_update + index * BLOCK_D + columns, mask=of_vector, other=0.0)
+        gamma = tl.load(decay + index)
+        if SPLIT:
+            high = state.to(halves.dtype.element_ty)
+            low = (state - high.to(tl.float32)).to(halves.dtype.element_ty)
+            m = tl.load(halves + index * area + square)
+            moved = tl.dot(low, m, tl.dot(high, m))
+            m = tl.load(halves + (planes + index) * area + square)
+            moved = tl.dot(high, m, moved)
+        else:
+            moved = tl.dot(state, tl.load(transition + index * area + square), input_precision="ieee")
+        state = keep * (gamma * (state - moved) + u)
+        place = is_backward * planes + (first + frame) * HEADS + head
+        tl.store(past + place * area + rows, state.to(past.dtype.element_ty), mask=of_matrix)
+        tl.store(past_norm + place * BLOCK_D + columns, state, mask=of_vector)
+    tl.store(last_numerator + outer, state, mask=inside & (is_backward == 0))
+    tl.store(last_denominator + corner, state, mask=vector_inside & (is_backward == 0))
 
 
 @triton.jit
@@ -272,6 +282,7 @@ def _output_kernel(
     D: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    STAGES: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     frame, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
@@ -291,9 +302,11 @@ def _output_kernel(
     square = d[:, None] * BLOCK_D + d[None, :]
     area = BLOCK_D * BLOCK_D
     q = q.to(past.dtype.element_ty)
-    read = tl.dot(q, tl.trans(tl.load(past + place * area + square)), input_precision=PRECISION)
-    later = tl.load(past + (plane + place) * area + square)
-    read = tl.dot(q, tl.trans(later), read, input_precision=PRECISION) / divisor[:, None]
+    read = tl.zeros((BLOCK_S, BLOCK_D), dtype=tl.float32)
+    for direction in tl.range(0, 2, num_stages=STAGES):
+        state = tl.load(past + (plane * direction + place) * area + square)
+        read = tl.dot(q, tl.trans(state), read, input_precision=PRECISION)
+    read /= divisor[:, None]
     offset = (first + rows)[:, None] * gate_stride + head * D + d[None, :]
     opening = tl.load(gate + offset, mask=mask, other=0.0).to(tl.float32)
     read = read * opening * tl.sigmoid(opening)
@@ -340,13 +353,14 @@ def forward(
     )  # fmt: skip
     count = b * frames * heads
     matrices, vectors, decay = empty(3, count, block, block), empty(count, block), empty(count)
+    halves = empty(4, count, block, block, dtype=narrow) if is_half else matrices
     constants = {"HEADS": heads, "D": width, "BLOCK_D": block}
     _summary_kernel[(count, 3)](
         features, given.write_logit, given.decay_logit, given.log_rate, given.rate_bias,
-        matrices, vectors, decay, num_rows,
+        matrices, halves, vectors, decay, num_rows,
         given.write_logit.stride(2), given.decay_logit.stride(2), (width * tokens) ** -0.5,
         TOKENS=tokens, BLOCK_S=tiles.summary_tokens, STAGES=tiles.summary_stages,
-        PRECISION=precision, num_warps=tiles.summary_warps, **constants,
+        PRECISION=precision, SPLIT=is_half, num_warps=tiles.summary_warps, **constants,
     )  # fmt: skip
     past = empty(2, count, block, block, dtype=narrow)
     past_norm = empty(2, count, block)
@@ -356,15 +370,15 @@ def forward(
     start_norm = denominator.contiguous() if denominator is not None else last_norm
     state_rows = min(tiles.state_rows, block)
     _scan_kernel[(b * heads, block // state_rows + 1, 2)](
-        matrices[0], matrices[1], matrices[2], vectors, decay, _chunk_ends(tuple(chunks), device),
-        start, start_norm, past, past_norm, last, last_norm, frames, HAS_STATE=has_state, ROWS=state_rows,
-        PRECISION=tiles.scan_precision, num_warps=tiles.scan_warps, num_stages=tiles.scan_stages, **constants,
+        matrices, halves, matrices[1], vectors, decay, _chunk_ends(tuple(chunks), device),
+        start, start_norm, past, past_norm, last, last_norm, frames, HAS_STATE=has_state, SPLIT=is_half,
+        ROWS=state_rows, num_warps=tiles.scan_warps, num_stages=tiles.scan_stages, **constants,
     )  # fmt: skip
     out = empty(b, frames, tokens, dim, dtype=given.value.dtype)
     _output_kernel[(count, triton.cdiv(tokens, tiles.output_tokens))](
         given.query, rms[0], given.query_scale, table, given.output_logit, past, past_norm, out,
         stride, given.output_logit.stride(2), frames, EPS,
-        TOKENS=tokens, BLOCK_S=tiles.output_tokens,
+        TOKENS=tokens, BLOCK_S=tiles.output_tokens, STAGES=tiles.output_stages,
         PRECISION=precision, num_warps=tiles.output_warps, **constants,
     )  # fmt: skip
     return out, last, last_norm
