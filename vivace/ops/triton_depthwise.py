@@ -8,21 +8,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from vivace.ops.triton_silu import silu
+
 # written out in the kernel
 COLUMNS_PER_PROGRAM = 4
-
-
-@triton.jit
-@no_type_check
-def _silu(x, FAST: tl.constexpr):
-    if FAST:
-        # one special-function operation instead of two; error 2^-11, below bf16 rounding
-        half = x * 0.5
-        turned = tl.inline_asm_elementwise(
-            "tanh.approx.f32 $0, $1;", "=f,f", [half], dtype=tl.float32, is_pure=True, pack=1
-        )
-        return half + half * turned
-    return x * tl.sigmoid(x)
 
 
 @triton.jit
@@ -30,9 +19,7 @@ def _silu(x, FAST: tl.constexpr):
 def _pixel(x, row, column, c, stride, ROWS, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, FAST: tl.constexpr):
     """SiLU of the channels of one place; zero outside the picture."""
     mask = (c < WIDTH) & (column >= 0) & (column < COLUMNS) & (row < ROWS)
-    return _silu(
-        tl.load(x + (row * COLUMNS + column) * stride + c, mask=mask, other=0.0).to(tl.float32), FAST
-    )
+    return silu(tl.load(x + (row * COLUMNS + column) * stride + c, mask=mask, other=0.0).to(tl.float32), FAST)
 
 
 @triton.jit
@@ -68,7 +55,7 @@ def _glue(
     out, value, gate, row, column, c, first, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, FAST: tl.constexpr
 ):
     mask = (c < WIDTH) & (column < COLUMNS) & (row >= first)
-    glued = value * _silu(gate, FAST)
+    glued = value * silu(gate, FAST)
     tl.store(out + (row * COLUMNS + column) * WIDTH + c, glued.to(out.dtype.element_ty), mask=mask)
 
 
