@@ -5,6 +5,7 @@ from vivace.core.errors import ConfigError
 from vivace.layers.attention import SoftmaxSpec
 from vivace.layers.gdn import GdnSpec
 from vivace.models.streaming_dit import DitSpec, StreamingDit, hybrid_mixers
+from vivace.training.clip_velocity import ClipVelocity
 from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss
 
 CONFIG = EditFlowConfig(served_sigmas=(1.0, 0.5), served_share=0.5)
@@ -39,7 +40,8 @@ def batch(frames: int = 5) -> EditBatch:
 
 
 def loss(model: StreamingDit, seed: int, config: EditFlowConfig = CONFIG, frames: int = 5) -> torch.Tensor:
-    return edit_flow_loss(model, batch(frames), config, torch.Generator().manual_seed(seed))[0]
+    velocity = ClipVelocity(model, config.chunks(frames))
+    return edit_flow_loss(velocity, batch(frames), config, torch.Generator().manual_seed(seed))[0]
 
 
 def test_an_untrained_model_that_predicts_zero_has_the_variance_of_the_velocity():

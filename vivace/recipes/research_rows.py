@@ -39,6 +39,7 @@ from vivace.ops.frame_gdn import FrameGdnInputs, frame_gdn
 from vivace.recipes.tiny_edit import tiny_edit_spec
 from vivace.recipes.tiny_vae import fitted
 from vivace.state.recurrent import GdnState
+from vivace.training.clip_velocity import ClipVelocity
 from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, normal_like
 from vivace.training.optimizer import learning_rate_at
 
@@ -183,7 +184,12 @@ class Bench:
         self.device = clips.device
         encoded = words.encode([phrasings(family, "train")[0] for family in FAMILIES])
         self.text = encoded.tokens.float().to(self.device), encoded.mask.to(self.device)
-        self.base = tiny_edit_spec(vae.spec.latent_channels, words.spec.dim)
+        wide = SoftmaxSpec(num_sink_frames=1, window_frames=4, max_distance_frames=8)
+        self.base = replace(
+            tiny_edit_spec(vae.spec.latent_channels, words.spec.dim),
+            mixers=hybrid_mixers(6, 2, GdnSpec(), wide),
+            place_octaves=0,
+        )
         self.held_out = self._held_out(held_out)
 
     @torch.no_grad()
@@ -229,6 +235,7 @@ def run(bench: Bench, variant: Variant, seed: int) -> Row:
     model = build(variant, bench.base).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     flow = EditFlowConfig(served_sigmas=SIGMAS)
+    velocity = ClipVelocity(model, flow.chunks(1 + (config.num_raw_frames - 1) // 4))
     norms: list[Tensor] = []
     losses: list[Tensor] = []
     source, target, numbers = bench.pool(mix_seed(seed, 0))
@@ -248,7 +255,7 @@ def run(bench: Bench, variant: Variant, seed: int) -> Row:
             text_mask=bench.text[1][numbers[rows]],
         )
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            loss, _ = edit_flow_loss(model, batch, flow, generator)
+            loss, _ = edit_flow_loss(velocity, batch, flow, generator)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:

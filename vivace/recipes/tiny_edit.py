@@ -29,6 +29,7 @@ from vivace.parallel.replicas import Replicas
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
+from vivace.training.clip_velocity import Velocity, clip_velocity
 from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, normal_like
 from vivace.training.objective import Loss
 from vivace.training.trainer import Trainer, TrainerConfig
@@ -52,7 +53,7 @@ class TinyEditRun:
     flow: EditFlowConfig
     trainer: TrainerConfig
     words: WordsConfig = field(default_factory=WordsConfig)
-    instructions_per_family: int = 500
+    instructions_per_family: int = 1500
     seed: int = 0
 
 
@@ -100,7 +101,8 @@ def tiny_edit_run(stage: Stage, spec: DitSpec, minutes: float, num_train_steps: 
         first_chunk_frames=NUM_LATENT_FRAMES,
     )
     flow = whole if stage == "teacher" else causal
-    return TinyEditRun(stage=stage, spec=spec, pool=EditPoolConfig(), flow=flow, trainer=trainer)
+    pool = EditPoolConfig(num_pairs=96, steps_per_pool=24)
+    return TinyEditRun(stage=stage, spec=spec, pool=pool, flow=flow, trainer=trainer)
 
 
 class EditObjective:
@@ -118,6 +120,7 @@ class EditObjective:
         self.pools = pools
         self.bank = bank
         self.words = words
+        self._velocity: Velocity | None = None
 
     def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
         """The loss of one micro-batch."""
@@ -126,7 +129,10 @@ class EditObjective:
         generator = torch.Generator(self.pools.clips.device).manual_seed(seed)
         rng = random.Random(seed)
         batch = self._batch(model, train_step, rng, generator)
-        total, parts = edit_flow_loss(model.dit, batch, self.run.flow, generator)
+        if self._velocity is None:
+            chunks = self.run.flow.chunks(batch.target.shape[2])
+            self._velocity = clip_velocity(model.dit, chunks, batch.target.device)
+        total, parts = edit_flow_loss(self._velocity, batch, self.run.flow, generator)
         if self.words is not None:
             families = [self.pools.draw_family(rng) for _ in range(self.words.config.batch)]
             words, word_parts = self.words(model, families, self.bank, rng)

@@ -30,6 +30,7 @@ from vivace.parallel.replicas import Replicas
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
+from vivace.training.clip_velocity import Velocity, clip_velocity
 from vivace.training.edit_flow import (
     EditBatch,
     EditFlowConfig,
@@ -42,6 +43,7 @@ from vivace.training.objective import Loss
 from vivace.training.trainer import Trainer, TrainerConfig
 
 Latent = Float[Tensor, "b c t h w"]
+ROLLOUT_BATCH = 96
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,13 +69,13 @@ class StudentRun:
     teacher_shift: float = 3.0
     teacher_share: float = 0.2
     own_memory_share: float = 0.6
-    num_decoded: int = 4
+    num_decoded: int = 6
     perceptual_weight: float = 0.35
     pixel_weight: float = 0.3
     motion_weight: float = 0.6
     perceptual_frames: int = 10
     region_weight: float = 4.0
-    instructions_per_family: int = 500
+    instructions_per_family: int = 1500
     words: WordsConfig = field(default_factory=WordsConfig)
     seed: int = 1
 
@@ -82,7 +84,7 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
     """The run that made the bundled weights, sized for one H200."""
     return StudentRun(
         pool=EditPoolConfig(
-            num_pairs=48, batch=16, steps_per_pool=15, switch_share=0.2, identity_weight=4.0, pair_share=0.15
+            num_pairs=64, batch=24, steps_per_pool=20, switch_share=0.2, identity_weight=4.0, pair_share=0.15
         ),
         flow=EditFlowConfig(served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08),
         trainer=TrainerConfig(
@@ -132,6 +134,7 @@ class StudentObjective:
         self.lpips = lpips
         self.words = words
         self._prepared: tuple[int, _Prepared] | None = None
+        self._velocity: Velocity | None = None
 
     def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
         """The loss of one micro-batch."""
@@ -144,7 +147,10 @@ class StudentObjective:
         if self._prepared is None or self._prepared[0] != index:
             self._prepared = index, self._prepare(model, index)
         batch, region = self._batch(model, self._prepared[1], rng)
-        step = edit_flow_step(model.dit, batch, run.flow, generator)
+        if self._velocity is None:
+            chunks = run.flow.chunks(batch.target.shape[2])
+            self._velocity = clip_velocity(model.dit, chunks, batch.target.device)
+        step = edit_flow_step(self._velocity, batch, run.flow, generator)
         total, parts = flow_error(step, batch)
         seen, picture_parts = self._picture_loss(step, batch, region, rng)
         total, parts = total + seen, {**parts, **picture_parts}
@@ -164,7 +170,7 @@ class StudentObjective:
         noise[:, : pool.falling.shape[1]] = pool.falling
         teacher: list[Tensor] = []
         own: list[Tensor] = []
-        for rows in torch.arange(len(ids)).split(24):
+        for rows in torch.arange(len(ids)).split(ROLLOUT_BATCH):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             given = noise[part], pool.source[part], ids[part]
             if self.teacher is not None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vivace.core.errors import ConfigError
 from vivace.diffusion.flow import add_noise, logit_normal_sigma, shift_sigma, velocity_target
-from vivace.models.streaming_dit import StreamingDit
+from vivace.training.clip_velocity import Velocity
 
 Latent = Float[Tensor, "b c t h w"]
 
@@ -75,23 +75,23 @@ class EditFlowConfig:
 
 
 def edit_flow_loss(
-    model: StreamingDit, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
+    velocity: Velocity, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Mean squared velocity error over the noisy frames, and the error at high and at low noise.
 
     Source: flow matching (Lipman et al. 2022); independent noise levels per frame as in Diffusion Forcing
     (Chen et al. 2024), with a clean prefix because serving commits clean chunks.
     """
-    return flow_error(edit_flow_step(model, batch, config, generator), batch)
+    return flow_error(edit_flow_step(velocity, batch, config, generator), batch)
 
 
 def edit_flow_step(
-    model: StreamingDit, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
+    velocity: Velocity, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
 ) -> FlowStep:
     """Predict the velocity of every noisy frame of a clip cut at a random chunk.
 
-    The whole clip goes through the model at once, chunk-causally: a chunk reads what earlier frames wrote,
-    noisy or clean, exactly as the streaming forward does.
+    The whole clip goes through the model at once, chunk-causally (`ClipVelocity` of the config's chunks): a
+    chunk reads what earlier frames wrote, noisy or clean, exactly as the streaming forward does.
     """
     b, _, frames, _, _ = batch.target.shape
     chunks = config.chunks(frames)
@@ -108,9 +108,8 @@ def edit_flow_step(
     memory = add_noise(batch.memory, normal_like(batch.target, generator), hidden_level)
     x = torch.where(is_noisy[:, None, :, None, None], noisy, memory)
 
-    text = model.embed_text(batch.text, batch.text_mask)
-    velocity, _ = model(torch.cat([x, batch.source], dim=1), sigma, text, write=False, chunks=chunks)
-    return FlowStep(x, sigma, is_noisy, velocity.float())
+    predicted = velocity(torch.cat([x, batch.source], dim=1), sigma, batch.text, batch.text_mask)
+    return FlowStep(x, sigma, is_noisy, predicted.float())
 
 
 def flow_error(step: FlowStep, batch: EditBatch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
