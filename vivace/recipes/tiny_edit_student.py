@@ -21,7 +21,13 @@ from torch import Tensor, nn
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
 from vivace.diffusion.flow import clean_from_velocity
-from vivace.diffusion.sampler import SANA_STREAMING_4_STEPS, euler_step, sample, shifted_sigmas
+from vivace.diffusion.sampler import (
+    SANA_STREAMING_2_STEPS,
+    SANA_STREAMING_4_STEPS,
+    euler_step,
+    sample,
+    shifted_sigmas,
+)
 from vivace.evaluation.picture_scores import pictures
 from vivace.models.perceptual import Lpips
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
@@ -44,6 +50,8 @@ from vivace.training.trainer import Trainer, TrainerConfig
 
 Latent = Float[Tensor, "b c t h w"]
 ROLLOUT_BATCH = 96
+# what the student remembers comes from either of its samplers
+OWN_SIGMAS = (SANA_STREAMING_4_STEPS, SANA_STREAMING_2_STEPS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +184,7 @@ class StudentObjective:
             if self.teacher is not None:
                 sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
                 teacher.append(whole_clip(self.teacher, *given, sigmas))
-            own.append(stream_clip(model, *given, self.run.flow.served_sigmas))
+            own.append(stream_clip(model, *given, rng.choice(OWN_SIGMAS)))
         taught = torch.cat(teacher) if teacher else None
         return _Prepared(pool, noise, tuple(map(tuple, ids)), taught, torch.cat(own))
 
