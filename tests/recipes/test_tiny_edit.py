@@ -22,7 +22,7 @@ from vivace.models.video_vae import VideoVae
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsObjective
 from vivace.recipes.tiny_edit import EditObjective, grown, tiny_edit_run, tiny_edit_spec
-from vivace.recipes.tiny_edit_student import StudentObjective, stream_clip, student_run
+from vivace.recipes.tiny_edit_student import OwnMemory, StudentObjective, stream_clip, student_run
 from vivace.training.trainer import Trainer
 
 POOL = EditPoolConfig(
@@ -186,6 +186,20 @@ def test_streaming_a_clip_is_what_the_pipeline_does(vae, clips, bank):
     decoded = ((vae.decode(latent, None)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     difference = (decoded[0].permute(1, 2, 3, 0).int() - served.int()).abs()
     assert difference.max() <= 1
+
+
+def test_own_memory_follows_the_weights_that_are_trained(vae, clips):
+    model = editor()
+    torch.nn.init.normal_(model.dit.final.weight, std=0.02)
+    own = OwnMemory(model)
+    generator = torch.Generator().manual_seed(0)
+    noise, source = (torch.randn(2, 48, 3, 4, 6, generator=generator) for _ in range(2))
+    ids = [model.prompts.tokenize(words) for words in ("make it snow", "neon outlines")]
+    for _ in range(2):
+        made, plain = own(noise, source, ids, (1.0, 0.7)), stream_clip(model, noise, source, ids, (1.0, 0.7))
+        assert (made - plain).norm() / plain.norm() < 0.02
+        assert not made.is_inference()
+        torch.nn.init.normal_(model.dit.final.weight, std=0.05)
 
 
 def test_every_family_has_sentences(bank):

@@ -8,6 +8,7 @@ serving) and is led to the programmatic target, or, where a teacher is named, to
 many-step bidirectional one from the same noise; a part of every batch is decoded and compared as pictures.
 """
 
+import copy
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,7 @@ from vivace.models.perceptual import Lpips
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.models.video_vae import VideoVae
 from vivace.parallel.replicas import Replicas
+from vivace.pipelines.velocity_graphs import VelocityGraphs
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
@@ -143,6 +145,7 @@ class StudentObjective:
         self.words = words
         self._prepared: tuple[int, _Prepared] | None = None
         self._velocity: Velocity | None = None
+        self._own_memory: OwnMemory | None = None
 
     def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
         """The loss of one micro-batch."""
@@ -171,6 +174,8 @@ class StudentObjective:
     @torch.no_grad()
     def _prepare(self, model: InstructedEditor, index: int) -> _Prepared:
         pool = self.pools.pool(index)
+        if self._own_memory is None:
+            self._own_memory = OwnMemory(model)
         rng = random.Random(mix_seed(self.run.seed, 2, index))
         generator = torch.Generator(pool.source.device).manual_seed(mix_seed(self.run.seed, 3, index))
         ids = [self.bank.draw(family, rng) for family in pool.families]
@@ -184,7 +189,7 @@ class StudentObjective:
             if self.teacher is not None:
                 sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
                 teacher.append(whole_clip(self.teacher, *given, sigmas))
-            own.append(stream_clip(model, *given, rng.choice(OWN_SIGMAS)))
+            own.append(self._own_memory(*given, rng.choice(OWN_SIGMAS)))
         taught = torch.cat(teacher) if teacher else None
         return _Prepared(pool, noise, tuple(map(tuple, ids)), taught, torch.cat(own))
 
@@ -268,32 +273,50 @@ def stream_clip(
 ) -> Latent:
     """Chunk after chunk of one latent frame with a clean commit, as the pipeline serves."""
     features, mask = editor.encode(*editor.prompts.pad_ids(ids))
-    text = editor.dit.embed_text(features, mask)
+    return _streamed(editor.dit, editor.dit.embed_text(features, mask), noise, source, sigmas)
+
+
+class OwnMemory:
+    """`stream_clip` of a model in training: in bf16, as served, and replayed from graphs on a GPU."""
+
+    def __init__(self, editor: InstructedEditor) -> None:
+        self.editor = editor
+        self._served = copy.deepcopy(editor.dit).bfloat16().requires_grad_(False).eval()
+        self._graphs = VelocityGraphs(self._served)
+
+    @torch.no_grad()
+    def __call__(
+        self, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
+    ) -> Latent:
+        """What the editor, as it is now, makes of the clips."""
+        for served, trained in zip(self._served.parameters(), self.editor.dit.parameters()):
+            served.copy_(trained)
+        features, mask = self.editor.encode(*self.editor.prompts.pad_ids(ids))
+        with torch.autocast(noise.device.type, enabled=False):
+            text = self._served.embed_text(features.bfloat16(), mask)
+            # a clone, because tensors made while inferring cannot be trained on
+            return _streamed(self._graphs, text, noise, source, sigmas).clone()
+
+
+def _streamed(
+    dit: StreamingDit | VelocityGraphs,
+    text: TextContext,
+    noise: Latent,
+    source: Latent,
+    sigmas: Sequence[float],
+) -> Latent:
+    dtype = text.keys[0].dtype
     state: DitState | None = None
     made: list[Tensor] = []
     for frame in range(noise.shape[2]):
-        x, seen = noise[:, :, frame : frame + 1], source[:, :, frame : frame + 1]
-        for sigma, sigma_next in zip(sigmas, (*sigmas[1:], 0.0)):
-            velocity, _ = _forward(editor.dit, x, seen, sigma, text, state, write=False)
-            x = euler_step(x, velocity, sigma, sigma_next)
-        _, state = _forward(editor.dit, x, seen, 0.0, text, state, write=True)
+        x, seen = noise[:, :, frame : frame + 1], source[:, :, frame : frame + 1].to(dtype)
+        levels = [torch.full((x.shape[0], 1), sigma, device=x.device) for sigma in (*sigmas, 0.0)]
+        for level, sigma, sigma_next in zip(levels, sigmas, (*sigmas[1:], 0.0)):
+            velocity, _ = dit(torch.cat([x.to(dtype), seen], dim=1), level, text, state, write=False)
+            x = euler_step(x, velocity.float(), sigma, sigma_next)
+        _, state = dit(torch.cat([x.to(dtype), seen], dim=1), levels[-1], text, state, write=True)
         made.append(x)
     return torch.cat(made, dim=2)
-
-
-def _forward(
-    dit: StreamingDit,
-    x: Latent,
-    source: Latent,
-    sigma: float,
-    text: TextContext,
-    state: DitState | None,
-    *,
-    write: bool,
-) -> tuple[Latent, DitState | None]:
-    level = torch.full((x.shape[0], 1), sigma, device=x.device)
-    velocity, state = dit(torch.cat([x, source], dim=1), level, text, state, write=write)
-    return velocity.float(), state
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
