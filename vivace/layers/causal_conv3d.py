@@ -170,6 +170,7 @@ class Shrink(nn.Module):
         self.spec = spec
         self.out_channels = out_channels
         self.conv = CausalConv3d(in_channels, out_channels // spec.num_neighbours, padding=padding)
+        self.resample = shrunk
 
     def forward(self, x: Features, tails: Tails) -> Features:
         """Frames of a stream, or of a clip; at the start of either the first frame is repeated to fill up."""
@@ -179,7 +180,7 @@ class Shrink(nn.Module):
                 torch.cat([total[:, :, :1].expand(-1, -1, self.spec.stride[0] - 1, -1, -1), total], 2)
             )
         y, total = self.conv.with_total(x, tails, activate=False)
-        return Features(shrunk(y, self.conv.bias, total, self.spec.stride))
+        return Features(self.resample(y, self.conv.bias, total, self.spec.stride))
 
 
 class Grow(nn.Module):
@@ -194,9 +195,10 @@ class Grow(nn.Module):
         super().__init__()
         self.spec = spec
         self.conv = CausalConv3d(in_channels, out_channels * spec.num_neighbours, padding=padding)
+        self.resample = grown
 
     def forward(self, x: Features, tails: Tails) -> Features:
         """Frames of a stream, or of a clip; at the start of either all but one of the first are dropped."""
         y, total = self.conv.with_total(x, tails, activate=False)
         num_dropped = self.spec.stride[0] - 1 if tails.starts_stream else 0
-        return Features(grown(y, self.conv.bias, total, self.spec.stride, num_dropped=num_dropped))
+        return Features(self.resample(y, self.conv.bias, total, self.spec.stride, num_dropped=num_dropped))
