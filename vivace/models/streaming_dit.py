@@ -19,6 +19,7 @@ from vivace.layers.modulation import Modulation, ModulationTable, TimestepEmbedd
 from vivace.layers.norm import RmsNorm
 from vivace.layers.place import place_features
 from vivace.layers.positions import FixedPositions, Positions, RollingPositions, rebased
+from vivace.layers.quantized import takes_rows
 from vivace.layers.rope import PastRotation, Rotation, rotation_table
 from vivace.ops.row_norm import modulated_norm
 from vivace.state.conv import ConvTail
@@ -144,19 +145,22 @@ class DitBlock(nn.Module):
         """Returns tokens and the memory after the last frame."""
         mix, feed = self.modulation(shared)
         mixed, memory = self._mix(mix, x, place, None if state is None else state.mixer)
-        x = mix.gated_sum(x, mixed)
-        x, normed = feed.sum_and_norm(x, self.cross(x, *text))
-        fed, tail = self.feed_forward(normed, None if state is None else state.tail, place.chunks, place.size)
-        return feed.gated_sum(x, fed), BlockState(memory, tail)
+        x, rows = mix.gated_sum(x, mixed, rounds=takes_rows(self.cross.query))
+        x, normed, normed_rows = feed.sum_and_norm(
+            x, self.cross(x, *text, rows=rows), rounds=takes_rows(self.feed_forward.expand)
+        )
+        tail = None if state is None else state.tail
+        fed, tail = self.feed_forward(normed, tail, place.chunks, place.size, rows=normed_rows)
+        return feed.gated_sum(x, fed)[0], BlockState(memory, tail)
 
     def _mix(
         self, modulation: Modulation, x: FrameTokens, place: _Place, state: MixerState | None
     ) -> tuple[FrameTokens, MixerState]:
-        normed = modulation.norm(x)
+        normed, rows = modulation.norm(x, rounds=takes_rows(self.mixer.qkv))
         if isinstance(self.mixer, GdnMixer):
-            return self.mixer(normed, place.table, _memory_of(state, GdnState), place.chunks)
+            return self.mixer(normed, place.table, _memory_of(state, GdnState), place.chunks, rows=rows)
         if isinstance(self.mixer, LinearMixer):
-            return self.mixer(normed, place.table, _memory_of(state, LinearState), place.chunks)
+            return self.mixer(normed, place.table, _memory_of(state, LinearState), place.chunks, rows=rows)
         return self.mixer(
             normed,
             place.table,
@@ -167,6 +171,7 @@ class DitBlock(nn.Module):
             write=place.write,
             past_table=place.past_table,
             origin=place.origin,
+            rows=rows,
         )
 
 

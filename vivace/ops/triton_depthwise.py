@@ -134,9 +134,9 @@ def silu_depthwise_glu(
     columns: int,
     *,
     fast: bool | None = None,
-    block_channels: int = 128,
+    block_channels: int = 64,
     warps: int = 1,
-    row_parts: int = 1,
+    row_parts: int = 2,
 ) -> Tensor:
     """(n, rows * columns, 2 width) to (n, rows * columns, width); see `vivace.ops.depthwise_glu`.
 

@@ -37,7 +37,7 @@ class _Recording:
 class _Buffers:
     """Memory, positions and prompt of the recordings of one signature, and whose they hold at the moment."""
 
-    memory: Memory
+    memory: Memory | None
     rotations: Rotations
     text: TextContext
     state: DitState | None = None
@@ -50,8 +50,8 @@ class VelocityGraphs:
 
     A call has the contract of the forward itself. Memory of shapes that were seen in fewer than
     `settled_chunks` chunks runs as it is, as do all calls on other devices: the first chunks of a stream have
-    shapes that never return. One object serves one thread; it may serve several streams in turn, at the price
-    of copying each stream's memory in.
+    shapes that return with other streams only. One object serves one thread; it may serve several streams in
+    turn, at the price of copying each stream's memory in.
 
     Args:
         dit: The model, in evaluation mode; its weights must stay where they are.
@@ -83,11 +83,10 @@ class VelocityGraphs:
         Raises:
             StateError: If `state` was consumed before or belongs to another model.
         """
-        if state is None or not self._can_record(latent):
+        if not self._can_record(latent):
             return self.dit(latent, sigma, text, state, write=write)
-        memory = state.peek()
-        signature = self._signature(latent, sigma, text, state)
-        if self._chunks_seen[signature] < self.settled_chunks:
+        signature, num_seen = self._signature(latent, sigma, text, state, write=write)
+        if num_seen < self.settled_chunks:
             return self.dit(latent, sigma, text, state, write=write)
         buffers = self._buffers.get(signature)
         if buffers is None:
@@ -107,39 +106,51 @@ class VelocityGraphs:
         velocity = recording.velocity.clone()
         if recording.written is None:
             return velocity, state
-        frames = latent.shape[2]
+        frames, start = latent.shape[2], 0 if state is None else state.next_frame
+        memory = (None,) * len(recording.written) if state is None else state.peek()
         written = tuple(
-            _as_value(after, before, mixer, state.next_frame, frames)
+            _as_value(after, before, mixer, start, frames)
             for after, before, mixer in zip(recording.written, memory, self.dit.spec.mixers)
         )
-        state.take()
-        return velocity, self.dit.committed(written, state.next_frame, frames)
+        if state is not None:
+            state.take()
+        return velocity, self.dit.committed(written, start, frames)
 
     def num_recordings(self) -> int:
         """Graphs that exist at the moment."""
         return sum(len(buffers.recordings) for buffers in self._buffers.values())
 
-    def _signature(self, latent: Latent, sigma: Tensor, text: TextContext, state: DitState) -> Signature:
+    def _signature(
+        self, latent: Latent, sigma: Tensor, text: TextContext, state: DitState | None, *, write: bool
+    ) -> tuple[Signature, int]:
+        """What decides the shapes of a forward, and how many chunks of it were seen."""
+        prompt = tuple(tensor.shape for _, tensor in tree_tensors(text))
+        call = latent.shape, latent.dtype, latent.device, sigma.shape, prompt
+        if state is None:
+            num_seen = self._chunks_seen.get(call, 0)
+            # of the calls of a first chunk one writes
+            self._chunks_seen[call] = num_seen + write
+            return call, num_seen
         if self._current is None or self._current[0] is not state:
             memory = state.peek()
             sizes = tuple(
                 block.mixer.chunk_sizes for block in memory if isinstance(block.mixer, SinkWindowCache)
             )
             shapes = tuple((tensor.shape, tensor.dtype) for _, tensor in tree_tensors(memory))
-            prompt = tuple(tensor.shape for _, tensor in tree_tensors(text))
-            signature = (latent.shape, latent.dtype, latent.device, sigma.shape, prompt, sizes, shapes)
+            signature = (*call, sizes, shapes)
             self._chunks_seen[signature] = self._chunks_seen.get(signature, 0) + 1
             self._current = state, signature
-        return self._current[1]
+        signature = self._current[1]
+        return signature, self._chunks_seen[signature]
 
-    def _new_buffers(self, latent: Latent, text: TextContext, state: DitState) -> _Buffers:
+    def _new_buffers(self, latent: Latent, text: TextContext, state: DitState | None) -> _Buffers:
         rotations = self.dit.rotations(latent.shape[2], _size(latent), state, latent.device)
-        return _Buffers(
-            tree_map(torch.clone, state.peek()), _copied(rotations), tree_map(torch.clone, text), state, text
-        )
+        memory = None if state is None else tree_map(torch.clone, state.peek())
+        return _Buffers(memory, _copied(rotations), tree_map(torch.clone, text), state, text)
 
-    def _load(self, buffers: _Buffers, latent: Latent, text: TextContext, state: DitState) -> None:
-        if buffers.state is not state:
+    def _load(self, buffers: _Buffers, latent: Latent, text: TextContext, state: DitState | None) -> None:
+        # all streams start at the same place
+        if state is not None and buffers.state is not state:
             rotations = self.dit.rotations(latent.shape[2], _size(latent), state, latent.device)
             _copy_into(buffers.memory, state.peek())
             _copy_into(_rotation_tensors(buffers.rotations), _rotation_tensors(rotations))
@@ -152,7 +163,7 @@ class VelocityGraphs:
         static_latent, static_sigma = latent.clone(), sigma.clone()
 
         def forward() -> Outputs:
-            state = StreamState(buffers.memory, 0)
+            state = None if buffers.memory is None else StreamState(buffers.memory, 0)
             velocity, after = self.dit(
                 static_latent, static_sigma, buffers.text, state, write=write, rotations=buffers.rotations
             )
@@ -168,16 +179,21 @@ class VelocityGraphs:
         return self._pool.capture(forward, device)
 
 
-def _as_value(after: BlockState, before: BlockState, mixer: MixerSpec, start: int, frames: int) -> BlockState:
+def _as_value(
+    after: BlockState, before: BlockState | None, mixer: MixerSpec, start: int, frames: int
+) -> BlockState:
     """A replayed block's memory as tensors of its own, with the positions of this chunk."""
     own = tree_map(torch.clone, after)
     if not isinstance(mixer, SoftmaxSpec):
         return own
     assert isinstance(own.mixer, SinkWindowCache)
-    assert isinstance(before.mixer, SinkWindowCache)
+    positions, chunk_sizes = (), ()
+    if before is not None:
+        assert isinstance(before.mixer, SinkWindowCache)
+        positions, chunk_sizes = before.mixer.positions, before.mixer.chunk_sizes
     # which chunks are kept is a matter of their sizes: the same moves on tensors without elements
-    old, new = torch.empty(1, 1, before.mixer.num_frames, 0, 0), torch.empty(1, 1, frames, 0, 0)
-    moved = SinkWindowCache(old, old, before.mixer.positions, before.mixer.chunk_sizes)
+    old, new = torch.empty(1, 1, len(positions), 0, 0), torch.empty(1, 1, frames, 0, 0)
+    moved = SinkWindowCache(old, old, positions, chunk_sizes)
     moved, _ = moved.append(new, new, start).evict(mixer.num_sink_frames, mixer.window_frames)
     cache = SinkWindowCache(own.mixer.key, own.mixer.value, moved.positions, moved.chunk_sizes)
     return BlockState(cache, own.tail)
