@@ -357,7 +357,7 @@ async function showStats() {
   byId("fps-out").textContent = stats.fps_out.toFixed(1);
   byId("fps-in").textContent = stats.fps_in.toFixed(1);
   byId("delay").textContent = delayMs === null ? "–" : `${delayMs.toFixed(0)} ms`;
-  byId("buffering").textContent = `${stats.buffering_ms.toFixed(0)} ms`;
+  byId("buffering").textContent = stats.buffering_ms === null ? "–" : `${stats.buffering_ms.toFixed(0)} ms`;
   byId("dropped").textContent = stats.frames_dropped + source.numLeftOut;
   byId("state-bytes").textContent = `${(stats.state_bytes / 2 ** 20).toFixed(1)} MiB`;
   byId("frame").textContent = page.rtc ? stats.frames_out : (page.shownFrame ?? "–");
