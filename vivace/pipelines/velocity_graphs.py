@@ -50,9 +50,9 @@ class VelocityGraphs:
 
     A call has the contract of the forward itself. Memory of shapes that were seen in fewer than
     `settled_chunks` chunks runs as it is, as do all calls on other devices: the first chunks of a stream have
-    shapes that return with other streams only. Where streams come and go they do, so `settled_chunks` 0 records
-    all at first sight. One object serves one thread; it may serve several streams in turn, at the price of
-    copying each stream's memory in.
+    shapes that return with other streams only. Where streams come and go they do, so `settled_chunks` 0
+    records all at first sight. One object serves one thread; it may serve several streams in turn, at the
+    price of copying each stream's memory in.
 
     Args:
         dit: The model, in evaluation mode; its weights must stay where they are.
