@@ -96,7 +96,9 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
         pool=EditPoolConfig(
             num_pairs=64, batch=24, steps_per_pool=20, switch_share=0.2, identity_weight=4.0, pair_share=0.15
         ),
-        flow=EditFlowConfig(served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08),
+        flow=EditFlowConfig(
+            served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08, noisy_share=0.45
+        ),
         trainer=TrainerConfig(
             num_train_steps=num_train_steps,
             learning_rate=4e-4,

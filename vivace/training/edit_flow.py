@@ -42,7 +42,9 @@ class EditFlowConfig:
     A clip is cut at a random frame: frames before it are clean memory, as after a commit, and carry no loss;
     every chunk from there on has a noise level of its own. `served_share` of the levels are those that the
     few-step sampler visits, the others logit-normal moved by `shift`. `memory_noise` is the largest level of
-    noise added to clean memory without telling the model, so that it forgives its own mistakes.
+    noise added to clean memory without telling the model, so that it forgives its own mistakes. With
+    `noisy_share` there is no cut: that share of the chunks, drawn one by one, is under training, so that most
+    of them look back on clean memory nearby, as when serving.
     """
 
     served_sigmas: tuple[float, ...]
@@ -51,8 +53,11 @@ class EditFlowConfig:
     memory_noise: float = 0.15
     frames_per_chunk: int = 1
     first_chunk_frames: int = 1
+    noisy_share: float | None = None
 
     def __post_init__(self) -> None:
+        if self.noisy_share is not None and not 0 <= self.noisy_share <= 1:
+            raise ConfigError(f"EditFlowConfig: got noisy_share {self.noisy_share}, expected None or 0 to 1")
         if not 0 <= self.served_share <= 1 or not 0 <= self.memory_noise < 1:
             raise ConfigError(
                 f"EditFlowConfig: got served_share {self.served_share} and memory_noise {self.memory_noise}, "
@@ -100,7 +105,12 @@ def edit_flow_step(
     )
     sigma_of_chunk = _draw_sigmas((b, len(chunks)), config, generator)
     first_noisy = torch.randint(len(chunks), (b, 1), generator=generator, device=generator.device)
-    is_noisy = chunk_of_frame[None] >= first_noisy
+    if config.noisy_share is None:
+        is_noisy = chunk_of_frame[None] >= first_noisy
+    else:
+        drawn = torch.rand(b, len(chunks), generator=generator, device=generator.device) < config.noisy_share
+        # at least one chunk of every clip is under training
+        is_noisy = drawn.scatter(1, first_noisy, True)[:, chunk_of_frame]
     sigma = torch.where(is_noisy, sigma_of_chunk[:, chunk_of_frame], 0.0)
 
     noisy = add_noise(batch.target, batch.noise, sigma)
