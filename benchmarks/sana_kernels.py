@@ -103,7 +103,8 @@ def sweep() -> None:
     default = triton_forward.DEFAULT_TILES
     cases = [("default", default)]
     for tokens, warps, stages in [
-        (64, 4, 1), (64, 4, 3), (64, 8, 1), (64, 8, 2), (64, 8, 3), (32, 4, 2), (32, 4, 3), (128, 8, 1), (128, 8, 2),
+        (64, 4, 1), (64, 4, 3), (64, 8, 1), (64, 8, 2), (64, 8, 3), (32, 4, 2), (32, 4, 3), (128, 8, 1),
+        (128, 8, 2),
     ]:  # fmt: skip
         tiles = default._replace(summary_tokens=tokens, summary_warps=warps, summary_stages=stages)
         cases.append((f"summaries {tokens} tokens {warps} warps {stages} stages", tiles))
@@ -111,8 +112,8 @@ def sweep() -> None:
         tiles = default._replace(state_rows=rows, scan_warps=warps, scan_stages=stages)
         cases.append((f"scan {rows} rows {warps} warps {stages} stages", tiles))
     for tokens, num_tiles, stages, warps in [
-        (64, 1, 1, 4), (64, 2, 2, 4), (64, 4, 1, 4), (64, 7, 2, 4), (64, 4, 3, 4), (32, 7, 2, 4), (32, 4, 2, 4),
-        (32, 7, 3, 4), (64, 4, 2, 8), (64, 7, 3, 8), (128, 2, 2, 8), (128, 4, 1, 8),
+        (64, 1, 1, 4), (64, 2, 2, 4), (64, 4, 1, 4), (64, 7, 2, 4), (64, 4, 3, 4), (32, 7, 2, 4),
+        (32, 4, 2, 4), (32, 7, 3, 4), (64, 4, 2, 8), (64, 7, 3, 8), (128, 2, 2, 8), (128, 4, 1, 8),
     ]:  # fmt: skip
         tiles = default._replace(
             output_tokens=tokens, output_tiles=num_tiles, output_stages=stages, output_warps=warps
@@ -159,7 +160,9 @@ def resampling() -> None:
         ms = graph_ms(work, 3)
         row(f"input of a convolution, {channels} x {size}, reflect {reflect}", ms, f"{gbytes / ms:.2f} TB/s")
     for channels, out, size, stride in [
-        (128, 256, (24, 176, 320), (1, 2, 2)), (256, 512, (24, 88, 160), (2, 1, 1)), (512, 1024, (12, 88, 160), (2, 2, 2)),
+        (128, 256, (24, 176, 320), (1, 2, 2)),
+        (256, 512, (24, 88, 160), (2, 1, 1)),
+        (512, 1024, (12, 88, 160), (2, 2, 2)),
     ]:  # fmt: skip
         neighbours = stride[0] * stride[1] * stride[2]
         update, total = frames(out // neighbours, *size), frames(channels, *size)
