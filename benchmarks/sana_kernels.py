@@ -1,6 +1,6 @@
 """Tile choices and alternatives of the GPU kernels, and where a full-size forward spends its time.
 
-    python benchmarks/sana_kernels.py [sweep] [vae] [glue] [profile] [profile8]
+    python benchmarks/sana_kernels.py [stages] [gaps] [sweep] [vae] [glue] [profile] [profile8]
 
 Prints a table for each part. Needs a GPU; `vivace bench sana-streaming` measures the whole.
 """
@@ -10,20 +10,24 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from time import perf_counter
 
 import torch
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from vivace.bench import full_speed
+from vivace.bench import end_to_end, full_speed
 from vivace.catalog.random_weights import random_dit
 from vivace.catalog.sana_streaming import sana_streaming_spec
+from vivace.core.grid import ChunkPlan
 from vivace.models.precision import PrecisionPolicy, apply_precision
 from vivace.ops import resample, row_norm, triton_depthwise, triton_rows
 from vivace.ops.conv_input import Padding, conv_input
 from vivace.ops.fp8_linear import Fp8Rows, fp8_linear, quantize_rows
 from vivace.ops.frame_gdn import GdnProjections, naive, triton_forward
 from vivace.ops.triton_text_attention import text_attention
+from vivace.pipelines.edit import to_host
+from vivace.pipelines.velocity_graphs import VelocityGraphs
 
 BF16 = PrecisionPolicy()
 DEVICE = torch.device("cuda")
@@ -259,7 +263,92 @@ def where_time_goes_in_fp8() -> None:
     where_time_goes(PrecisionPolicy(default="fp8"))
 
 
+def stages() -> None:
+    print("== works of a chunk one by one: on the GPU, launched by the host, GPU memory before and at most")
+    editor = end_to_end.RandomEditor(DEVICE)
+    settings = end_to_end.EndToEndSettings()
+    for precision in ("bf16", "fp8"):
+        if precision == "fp8":
+            editor.to_fp8()
+        print(f"{precision}: weights {torch.cuda.memory_allocated() / 2**30:.2f} GiB")
+        pipeline = editor.pipeline()
+        plan = ChunkPlan.live(3, first_chunk_frames=3)
+        stream = pipeline.open("any", end_to_end.stream_settings(settings, plan, seed=0))
+        frames = torch.randint(0, 256, (24, settings.height_px, settings.width_px, 3), dtype=torch.uint8)
+        found: defaultdict[str, list[tuple[float, ...]]] = defaultdict(list)
+        for index in range(14):
+            stream.push(frames[:17] if index == 0 else frames)
+            while (work := stream.plan()) is not None:
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+                held = torch.cuda.memory_allocated()
+                began = perf_counter()
+                marks = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+                marks[0].record()
+                (launched,) = pipeline.launch([(stream, work)])
+                if launched.frames is not None:
+                    to_host(launched.frames)
+                marks[1].record()
+                host_ms = (perf_counter() - began) * 1000
+                torch.cuda.synchronize()
+                most = torch.cuda.max_memory_allocated()
+                if index >= 8:
+                    memory = held / 2**30, most / 2**30
+                    found[type(work).__name__].append((marks[0].elapsed_time(marks[1]), host_ms, *memory))
+                stream.advance(launched.flight, launched.memories)
+        for name, rows in found.items():
+            device_ms, host_ms, held, most = (sorted(column)[len(column) // 2] for column in zip(*rows))
+            print(
+                f"{precision} {name:8s} {device_ms:8.2f} ms {host_ms:8.2f} ms  {held:.2f} {most:.2f} GiB",
+                flush=True,
+            )
+        print(f"reserved at most {torch.cuda.max_memory_reserved() / 2**30:.2f} GiB")
+
+        def chunk(stream=stream, pipeline=pipeline) -> None:
+            stream.push(frames)
+            while (work := stream.plan()) is not None:
+                (launched,) = pipeline.launch([(stream, work)])
+                stream.advance(launched.flight, launched.memories)
+
+        kernel_times(chunk, top=40)
+
+
+def gaps() -> None:
+    print("== one replayed forward, bf16: what lies between kernels")
+    settings = full_speed.FullSpeedSettings(num_chunks=1)
+    dit = random_dit(sana_streaming_spec(), DEVICE, torch.bfloat16)
+    velocity = VelocityGraphs(dit)
+    text = full_speed.random_text(dit, 1, DEVICE)
+    levels, sigmas = full_speed.sigma_levels(settings, DEVICE)
+    state = None
+    noise, source = (full_speed.random_latent(settings, DEVICE, seed) for seed in range(2))
+    for _ in range(6):
+        _, state = full_speed.denoise_chunk(
+            velocity, noise, source, sigmas, levels, text, state, "clean_pass"
+        )
+    latent = torch.cat([noise, source], dim=1).to(torch.bfloat16)
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as seen:
+        for _ in range(2):
+            velocity(latent, sigmas[1], text, state, write=False)
+        torch.cuda.synchronize()
+    spans = sorted(
+        (one.time_range.start, one.time_range.end, one.name)
+        for one in seen.events()
+        if one.device_type == torch.autograd.DeviceType.CUDA
+    )
+    spans = spans[len(spans) // 2 :]
+    busy = sum(end - start for start, end, _ in spans)
+    print(f"{len(spans)} kernels, {busy / 1000:.2f} ms of {(spans[-1][1] - spans[0][0]) / 1000:.2f} ms")
+    between: defaultdict[str, list[float]] = defaultdict(list)
+    for (_, end, _), (start, _, name) in zip(spans, spans[1:]):
+        between[name].append(start - end)
+    for name, each in sorted(between.items(), key=lambda pair: -sum(pair[1]))[:16]:
+        print(f"  {sum(each):8.1f} us before {len(each):4d} x {name[:90]}")
+
+
 PARTS = {
+    "stages": stages,
+    "gaps": gaps,
     "sweep": sweep,
     "vae": resampling,
     "glue": glue,
