@@ -1,6 +1,6 @@
 """Tile choices and alternatives of the GPU kernels, and where a full-size forward spends its time.
 
-    python benchmarks/sana_kernels.py [stages] [gaps] [sweep] [vae] [glue] [profile] [profile8]
+    python benchmarks/sana_kernels.py [training] [stages] [gaps] [sweep] [vae] [glue] [profile] [profile8]
 
 Prints a table for each part. Needs a GPU; `vivace bench sana-streaming` measures the whole.
 """
@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from time import perf_counter
 
 import torch
@@ -24,7 +25,14 @@ from vivace.models.precision import PrecisionPolicy, apply_precision
 from vivace.ops import resample, row_norm, triton_depthwise, triton_rows
 from vivace.ops.conv_input import Padding, conv_input
 from vivace.ops.fp8_linear import Fp8Rows, fp8_linear, quantize_rows
-from vivace.ops.frame_gdn import GdnProjections, naive, triton_forward
+from vivace.ops.frame_gdn import (
+    FrameGdnInputs,
+    GdnProjections,
+    chunked,
+    naive,
+    triton_forward,
+    triton_training,
+)
 from vivace.ops.triton_text_attention import text_attention
 from vivace.pipelines.edit import to_host
 from vivace.pipelines.velocity_graphs import VelocityGraphs
@@ -340,13 +348,38 @@ def gaps() -> None:
     busy = sum(end - start for start, end, _ in spans)
     print(f"{len(spans)} kernels, {busy / 1000:.2f} ms of {(spans[-1][1] - spans[0][0]) / 1000:.2f} ms")
     between: defaultdict[str, list[float]] = defaultdict(list)
-    for (_, end, _), (start, _, name) in zip(spans, spans[1:]):
+    for (_, end, _), (start, _, name) in pairwise(spans):
         between[name].append(start - end)
     for name, each in sorted(between.items(), key=lambda pair: -sum(pair[1]))[:16]:
         print(f"  {sum(each):8.1f} us before {len(each):4d} x {name[:90]}")
 
 
+@torch.inference_mode(False)
+def training() -> None:
+    print("== frame GDN with its gradient, median of 20: matmuls (autograd) against kernels")
+    torch.set_float32_matmul_precision("high")
+    for b, heads, frames, tokens, width, dtype in [
+        (1, 20, 3, 880, 112, torch.bfloat16), (2, 20, 9, 880, 112, torch.bfloat16),
+        (24, 8, 9, 60, 32, torch.float32), (24, 8, 9, 60, 32, torch.bfloat16), (16, 8, 9, 240, 32, torch.float32),
+    ]:  # fmt: skip
+        given = full_speed.random_projections(DEVICE, dtype, frames, tokens, heads, width).inputs()
+        leaves = [x.expand(b, *x.shape[1:]).clone().to(dtype).requires_grad_() for x in given]
+        for form in (chunked, triton_training):
+
+            def step(form=form, leaves=leaves, frames=frames) -> None:
+                out, last, _ = form.frame_gdn(FrameGdnInputs(*leaves), (3,) * (frames // 3))
+                torch.autograd.grad(out.sum() + last.sum(), leaves)
+
+            torch.cuda.reset_peak_memory_stats()
+            held = torch.cuda.memory_allocated()
+            times = full_speed.event_times(step, 3, 20)
+            gib = (torch.cuda.max_memory_allocated() - held) / 2**30
+            name = f"{b} x {frames} frames of {tokens}, {heads} heads of {width}, {dtype}"
+            row(f"{name} {form.__name__.rsplit('.')[-1]}", sorted(times)[10], f"{gib:.2f} GiB")
+
+
 PARTS = {
+    "training": training,
     "stages": stages,
     "gaps": gaps,
     "sweep": sweep,
