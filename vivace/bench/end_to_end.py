@@ -160,11 +160,13 @@ class RandomEditor:
 
 
 def rows_to_measure(
-    first: EndToEndSettings, steps: Sequence[int], extra: Sequence[tuple[int, int, int]]
+    first: EndToEndSettings,
+    steps: Sequence[int],
+    extra: Sequence[tuple[int, int, int]],
+    commits: Sequence[CommitMode] = ("clean_pass", "last_step"),
+    loops: Sequence[Loop] = ("serial", "overlapped"),
 ) -> list[EndToEndSettings]:
-    """Every combination of steps, commit and loop; then both loops for each extra width, height, streams."""
-    commits: tuple[CommitMode, ...] = ("clean_pass", "last_step")
-    loops: tuple[Loop, ...] = ("serial", "overlapped")
+    """Every combination of steps, commit and loop; then the loops for each extra width, height, streams."""
     rows = [
         replace(first, num_denoising_steps=number, commit=commit, loop=loop)
         for number in steps
@@ -257,6 +259,18 @@ def _intervals_ms(
     return np.diff(np.asarray(arrivals)) * 1000
 
 
+def stream_settings(settings: EndToEndSettings, plan: ChunkPlan, *, seed: int) -> StreamSettings:
+    """What a measured stream is opened with."""
+    return StreamSettings(
+        width_px=settings.width_px,
+        height_px=settings.height_px,
+        seed=seed,
+        sigmas=editing_sigmas(settings.num_denoising_steps),
+        commit=settings.commit,
+        plan=plan,
+    )
+
+
 class _Streams(Protocol):
     def push(self, frames: Frames) -> int:
         """Give every stream these frames; returns how many edited ones came out of all."""
@@ -305,17 +319,7 @@ def _start(
     pipeline: EditPipeline, settings: EndToEndSettings, plan: ChunkPlan, lanes: Lanes | None
 ) -> _Streams:
     streams = [
-        pipeline.open(
-            "any",
-            StreamSettings(
-                width_px=settings.width_px,
-                height_px=settings.height_px,
-                seed=seed,
-                sigmas=editing_sigmas(settings.num_denoising_steps),
-                commit=settings.commit,
-                plan=plan,
-            ),
-        )
+        pipeline.open("any", stream_settings(settings, plan, seed=seed))
         for seed in range(settings.num_streams)
     ]
     if settings.loop == "serial":

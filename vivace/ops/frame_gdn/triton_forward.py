@@ -31,19 +31,21 @@ class Tiles(NamedTuple):
     """Launch choices of the summaries, the scan and the output; `is_fast` is SiLU by the hardware's tanh."""
 
     summary_tokens: int = 64
-    summary_warps: int = 8
+    summary_warps: int = 4
     summary_stages: int = 2
     state_rows: int = 32
     scan_warps: int = 4
-    scan_stages: int = 1
+    scan_stages: int = 2
     output_tokens: int = 64
+    output_tiles: int = 4
+    output_stages: int = 2
     output_warps: int = 4
     is_fast: bool = True
 
 
 DEFAULT_TILES = Tiles()
 # fp32 products without tensor cores keep whole tiles in registers
-FP32_TILES = Tiles(summary_tokens=16, output_tokens=32, is_fast=False)
+FP32_TILES = Tiles(summary_tokens=16, summary_warps=8, output_tokens=32, is_fast=False)
 
 
 @triton.jit
@@ -60,7 +62,7 @@ def _weight_kernel(
     DIM: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Per head and token: the root of the write strength, and the same times the key's inverse norm."""
+    """Per head and token: the root of the write strength, and the same and its square by the key's norm."""
     row = tl.program_id(0).to(tl.int64)
     rows = tl.num_programs(0)
     d = tl.arange(0, BLOCK)
@@ -72,6 +74,7 @@ def _weight_kernel(
     weights += row
     tl.store(weights + h * rows, root, mask=h < HEADS)
     tl.store(weights + (HEADS + h) * rows, root * inverse, mask=h < HEADS)
+    tl.store(weights + (2 * HEADS + h) * rows, root * root * inverse, mask=h < HEADS)
 
 
 @triton.jit
@@ -125,7 +128,7 @@ def _summary_kernel(
     SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """A frame's sums of outer products: transition and update, or the same for the denominator."""
+    """A frame's sums of outer products: transition (0), update (1), both of the denominator (2)."""
     summary = tl.program_id(0).to(tl.int64)
     frame, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
     first = frame.to(tl.int64) * TOKENS
@@ -136,25 +139,33 @@ def _summary_kernel(
     scale = tl.load(key_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
     key += first * row_stride + head * D
     weights += head * num_rows + first
-    if tl.program_id(1) == 0:
-        value += first * row_stride + head * D
-        table += (frame % num_frames).to(tl.int64) * TOKENS * D
+    value += first * row_stride + head * D
+    table += (frame % num_frames).to(tl.int64) * TOKENS * D
+    kind = tl.program_id(1)
+    # the kinds share little: what a tile needs of another kind's work is cheaper made again than waited for
+    if kind == 0:
         moved = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
+        for start in tl.range(0, TOKENS, BLOCK_S, num_stages=STAGES):
+            rows = start + tl.arange(0, BLOCK_S)
+            mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
+            weight = tl.load(weights + HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
+            k = tl.load(key + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
+            k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
+            k = _rotated(k, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(value.dtype.element_ty)
+            moved = tl.dot(tl.trans(k), k, moved, input_precision=PRECISION)
+        _store_transition(transitions + summary * area, moved * (factor * factor), square, plane, SPLIT)
+    elif kind == 1:
         added = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
         for start in tl.range(0, TOKENS, BLOCK_S, num_stages=STAGES):
             rows = start + tl.arange(0, BLOCK_S)
             mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
-            root = tl.load(weights + rows, mask=rows < TOKENS, other=0.0)
-            weight = tl.load(weights + HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
             place = rows[:, None] * row_stride + d[None, :]
+            weight = tl.load(weights + 2 * HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
             k = tl.load(key + place, mask=mask, other=0.0).to(tl.float32)
             k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
             k = _rotated(k, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(value.dtype.element_ty)
-            v = tl.load(value + place, mask=mask, other=0.0).to(tl.float32) * root[:, None]
-            v = v.to(value.dtype.element_ty)
-            moved = tl.dot(tl.trans(k), k, moved, input_precision=PRECISION)
+            v = tl.load(value + place, mask=mask, other=0.0)
             added = tl.dot(tl.trans(v), k, added, input_precision=PRECISION)
-        _store_transition(transitions + summary * area, moved * (factor * factor), square, plane, SPLIT)
         tl.store(update + summary * area + square, added * factor)
     else:
         moved = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
@@ -166,6 +177,8 @@ def _summary_kernel(
             mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
             root = tl.load(weights + rows, mask=rows < TOKENS, other=0.0)
             weight = tl.load(weights + HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
+            # loaded here, or Triton 3.7 fails to place it
+            scale = tl.load(key_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
             k = tl.load(key + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
             k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
             written += tl.sum(k * root[:, None], axis=0)
@@ -273,41 +286,50 @@ def _output_kernel(
     row_stride,
     gate_stride,
     num_frames,
+    tiles_per_program,
     eps,
     HEADS: tl.constexpr,
     TOKENS: tl.constexpr,
     D: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    STAGES: tl.constexpr,
     FAST: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
+    """Some tiles of a frame's tokens, one after the other, read the head's state."""
     frame, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
     first = frame.to(tl.int64) * TOKENS
     plane = tl.num_programs(0).to(tl.int64)
     place = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK_D)
-    rows = tl.program_id(1) * BLOCK_S + tl.arange(0, BLOCK_S)
-    mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
+    query += first * row_stride + head * D
+    gate += first * gate_stride + head * D
+    out += first * (HEADS * D) + head * D
     table += (frame % num_frames).to(tl.int64) * TOKENS * D
     # a read is linear in the state, so one read of the sum serves both directions
     square = d[:, None] * BLOCK_D + d[None, :]
     area = BLOCK_D * BLOCK_D
     state = tl.load(past + place * area + square).to(tl.float32)
     state += tl.load(past + (plane + place) * area + square).to(tl.float32)
+    state = tl.trans(state.to(past.dtype.element_ty))
     norm = tl.load(past_norm + place * BLOCK_D + d) + tl.load(past_norm + (plane + place) * BLOCK_D + d)
     scale = tl.load(query_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
-    offset = (first + rows)[:, None] * row_stride + head * D + d[None, :]
-    q = tl.load(query + offset, mask=mask, other=0.0).to(tl.float32)
-    q = tl.maximum(q * scale[None, :], 0.0)
-    inverse = 1.0 / (tl.sum(q * norm[None, :], axis=1) + eps)
-    q = _rotated(q, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(past.dtype.element_ty)
-    read = tl.dot(q, tl.trans(state.to(past.dtype.element_ty)), input_precision=PRECISION)
-    offset = (first + rows)[:, None] * gate_stride + head * D + d[None, :]
-    opening = tl.load(gate + offset, mask=mask, other=0.0).to(tl.float32)
-    read *= inverse[:, None] * silu(opening, FAST)
-    offset = (first + rows)[:, None] * (HEADS * D) + head * D + d[None, :]
-    tl.store(out + offset, read.to(out.dtype.element_ty), mask=mask)
+    start = tl.program_id(1) * tiles_per_program * BLOCK_S
+    stop = tl.minimum(start + tiles_per_program * BLOCK_S, TOKENS)
+    for tile in tl.range(start, stop, BLOCK_S, num_stages=STAGES):
+        rows = tile + tl.arange(0, BLOCK_S)
+        mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
+        q = tl.load(query + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
+        q = tl.maximum(q * scale[None, :], 0.0)
+        inverse = 1.0 / (tl.sum(q * norm[None, :], axis=1) + eps)
+        q = _rotated(q, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(past.dtype.element_ty)
+        read = tl.dot(q, state, input_precision=PRECISION)
+        offset = rows[:, None] * gate_stride + d[None, :]
+        opening = tl.load(gate + offset, mask=mask, other=0.0).to(tl.float32)
+        read *= inverse[:, None] * silu(opening, FAST)
+        offset = rows[:, None] * (HEADS * D) + d[None, :]
+        tl.store(out + offset, read.to(out.dtype.element_ty), mask=mask)
 
 
 @lru_cache(maxsize=64)
@@ -341,7 +363,7 @@ def forward(
         return torch.empty(shape, device=device, dtype=dtype)
 
     num_rows = b * frames * tokens
-    weights = empty(2, heads, num_rows)
+    weights = empty(3, heads, num_rows)
     _weight_kernel[(num_rows,)](
         given.key, given.write_logit, weights, stride, given.write_logit.stride(2), NORM_EPS, HEADS=heads,
         BLOCK_H=triton.next_power_of_2(heads), DIM=dim, BLOCK=triton.next_power_of_2(dim), num_warps=4,
@@ -350,7 +372,7 @@ def forward(
     transitions = empty(4 if is_half else 2, count, block, block, dtype=narrow)
     update, vectors, decay = empty(count, block, block), empty(count, block), empty(count)
     constants = {"HEADS": heads, "D": width, "BLOCK_D": block}
-    _summary_kernel[(count, 2)](
+    _summary_kernel[(count, 3)](
         given.key, given.value, weights, given.key_scale, table, given.decay_logit, given.log_rate,
         given.rate_bias, transitions, update, vectors, decay, frames, num_rows, stride,
         given.decay_logit.stride(2), (width * tokens) ** -0.5,
@@ -370,10 +392,12 @@ def forward(
         STAGES=tiles.scan_stages, num_warps=tiles.scan_warps, **constants,
     )  # fmt: skip
     out = empty(b, frames, tokens, dim, dtype=given.value.dtype)
-    _output_kernel[(count, triton.cdiv(tokens, tiles.output_tokens))](
+    num_tiles = triton.cdiv(tokens, tiles.output_tokens)
+    _output_kernel[(count, triton.cdiv(num_tiles, tiles.output_tiles))](
         given.query, given.query_scale, table, given.output_logit, past, past_norm, out,
-        stride, given.output_logit.stride(2), frames, EPS, TOKENS=tokens, BLOCK_S=tiles.output_tokens,
-        FAST=tiles.is_fast, PRECISION=precision, num_warps=tiles.output_warps, **constants,
+        stride, given.output_logit.stride(2), frames, tiles.output_tiles, EPS,
+        TOKENS=tokens, BLOCK_S=tiles.output_tokens, STAGES=tiles.output_stages, FAST=tiles.is_fast,
+        PRECISION=precision, num_warps=tiles.output_warps, **constants,
     )  # fmt: skip
     return out, last, last_norm
 
