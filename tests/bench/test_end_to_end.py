@@ -42,8 +42,8 @@ def test_the_serial_loop_is_measured_on_any_device(editor, num_streams):
     pipeline = CountingPipeline.of(editor.pipeline())
     speed = measure_end_to_end(pipeline, replace(SETTINGS, num_streams=num_streams, num_chunks=4))
     assert {number for _, number in pipeline.shared} == {num_streams}
-    # the first chunk, one to warm up, the counted ones and one before them, three alone, three starts
-    chunks = 1 + 1 + 4 // num_streams + 1 + 3 + 3
+    # the first chunk, one to warm up, the counted ones and one before them, three alone, six starts
+    chunks = 1 + 1 + 4 // num_streams + 1 + 3 + 6
     assert pipeline.shared.count(("Encode", num_streams)) == chunks
     assert pipeline.shared.count(("Commit", num_streams)) == chunks
     assert pipeline.shared.count(("Denoise", num_streams)) == 2 * chunks
@@ -69,7 +69,7 @@ def test_overlapping_loops_are_measured_on_lanes(editor):
     assert {number for _, number in pipeline.shared} == {1}
     assert pipeline.shared.count(("Commit", 1)) == 0
     # two more to fill the lanes
-    assert pipeline.shared.count(("Decode", 1)) == 2 * (1 + 1 + 2 + 1 + 2 + 3 + 3)
+    assert pipeline.shared.count(("Decode", 1)) == 2 * (1 + 1 + 2 + 1 + 2 + 3 + 6)
     assert speed.frames_per_second > 0
 
 

@@ -90,13 +90,8 @@ def test_the_full_size_model_prints_and_writes_every_row(run, tmp_path, monkeypa
         "RandomEditor",
         lambda _: RandomEditor(torch.device("cpu"), torch.float32, DIT_SPEC, VAE_SPEC),
     )
-    rows = run_bench_full.rows_to_measure
-    monkeypatch.setattr(
-        run_bench_full,
-        "rows_to_measure",
-        lambda *words: [row for row in rows(*words) if row.loop == "serial"],
-    )
     options = ("--parts", "end_to_end", "--size", "64x64", "--steps", 2, "--chunks", 2, "--warmup", 1)
+    options += ("--loops", "serial")
     outcome = run("bench", "sana-streaming", "--random-weights", *options, "--write", tmp_path, "--json")
     assert outcome.code == 0
     result = json.loads(outcome.out)

@@ -17,7 +17,7 @@ from vivace.ops import (
     triton_rows,
     triton_text_attention,
 )
-from vivace.ops.fp8_linear import Fp8Rows, quantize_rows
+from vivace.ops.fp8_linear import Fp8Rows, quantize_rows, quantize_tokens
 from vivace.ops.frame_gdn import naive, triton_forward
 
 # batch, heads, frames, tokens, width, chunks
@@ -66,6 +66,16 @@ def rows(normal: Callable[..., Tensor]) -> Iterator[tuple[str, float]]:
         wanted_both = row_norm.sum_and_modulated_norm(*plain(x, added, shift, scale))
         for part, wanted in zip(both, wanted_both):
             yield f"sum and modulated norm {frames}", distance(part, wanted)
+        made = (
+            triton_rows.residual_norm(x, added, gate, None, None, 1e-6, rounds=True),
+            triton_rows.residual_norm(x, added, None, shift, scale, 1e-6, rounds=True),
+        )
+        for one, source in zip(made, (made[0].summed, made[1].normed)):
+            # what a pass of its own would round to
+            wanted_rows = quantize_tokens(source.cpu())
+            yield f"rounded scales {frames}", distance(one.rounded[1], wanted_rows.scales)
+            if x.is_cuda:
+                yield f"rounded rows {frames}", distance(one.rounded[0].float(), wanted_rows.values.float())
     weight, angles = normal(24), normal(3, 5, 4).float()
     table = torch.polar(torch.ones_like(angles), angles)
     for norm_weight in (weight, None):
@@ -130,7 +140,7 @@ def main() -> None:
         # the interpreter knows fp16 but not bf16; both take the same path
         *(
             (f"fp16 {name}", error)
-            for name, error in gdn(half, triton_forward.DEFAULT_TILES._replace(**small), 1)
+            for name, error in gdn(half, triton_forward.DEFAULT_TILES._replace(**small, is_fast=False), 1)
         ),
         *rows(normal),
         *text_attention(normal),

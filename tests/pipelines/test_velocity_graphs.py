@@ -100,6 +100,20 @@ def test_streams_in_turn_share_recordings_and_no_memory():
     assert replayed.num_recordings() == 2
 
 
+@pytest.mark.parametrize("last_step", [False, True])
+def test_first_chunks_are_replayed_once_two_streams_have_begun(last_step):
+    dit = model()
+    replayed = RerunGraphs(dit)
+    prompts = [text(dit)], [text(dit, seed=1)], [text(dit, seed=2)] * 2, [text(dit)]
+    counts = []
+    for seed, each in enumerate(prompts):
+        direct = list(stream(dit, each, 100 * seed, last_step=last_step))
+        assert_same_stream(stream(replayed, each, 100 * seed, last_step=last_step), direct)
+        counts.append(replayed.num_recordings())
+    # steps that read and the one that writes are two recordings
+    assert counts == [0, 0, 2, 2]
+
+
 def test_a_state_can_be_kept_and_used_again():
     dit = model()
     replayed = RerunGraphs(dit)

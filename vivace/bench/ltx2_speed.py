@@ -17,8 +17,9 @@ from vivace.bench.ltx2_floor import Floor, measure_floor, record_convolutions
 from vivace.catalog.ltx2_vae import ltx2_vae_spec
 from vivace.core.config import write_config
 from vivace.core.errors import InputError, VivaceError
-from vivace.layers.causal_conv3d import CausalConv3d
+from vivace.layers.causal_conv3d import CausalConv3d, Grow, Shrink
 from vivace.models.ltx2_vae import Ltx2DecoderState, Ltx2EncoderState, Ltx2Vae, Ltx2VaeSpec
+from vivace.ops import resample
 from vivace.ops.conv_input import conv_input, naive
 from vivace.state.tree import tree_map, tree_tensors
 
@@ -151,6 +152,10 @@ def _measure(
     for module in vae.modules():
         if isinstance(module, CausalConv3d):
             module.prepare = naive.conv_input if form == "plain" else conv_input
+        elif isinstance(module, Shrink):
+            module.resample = resample.naive.shrunk if form == "plain" else resample.shrunk
+        elif isinstance(module, Grow):
+            module.resample = resample.naive.grown if form == "plain" else resample.grown
     first, later = _inputs(vae, settings, direction, frames)
     run = _runner(vae, direction)
     _, state = run(first, None)

@@ -198,6 +198,16 @@ class BenchArguments:
     commit: Annotated[Literal["clean_pass", "last_step"], arg(help="how a chunk enters the memory")] = (
         "clean_pass"
     )
+    commits: Annotated[
+        tuple[Literal["clean_pass", "last_step"], ...],
+        arg(
+            metavar="{clean_pass,last_step} ...", help="the same for sana-streaming, all that are to be timed"
+        ),
+    ] = ("clean_pass", "last_step")
+    loops: Annotated[
+        tuple[Literal["serial", "overlapped"], ...],
+        arg(metavar="{serial,overlapped} ...", help="how sana-streaming runs, frames in to frames out"),
+    ] = ("serial", "overlapped")
     chunks: Annotated[int, arg(metavar="N", help="chunks to time")] = 40
     warmup: Annotated[int, arg(metavar="N", help="chunks before the first one that counts")] = 8
     random_weights: Annotated[

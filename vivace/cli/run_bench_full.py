@@ -111,6 +111,7 @@ def _transformer(
 ) -> Iterator[FullSpeedReport]:
     width_px, height_px = _size(arguments)
     wanted = {"eager": "bf16", "graph": "bf16", "graph fp8": "fp8"}
+    left_out = {"auto": (), "off": ("graph", "graph fp8")}.get(arguments.graphs, ("eager",))
     for num_steps in arguments.steps:
         settings = FullSpeedSettings(
             width_px=width_px,
@@ -118,7 +119,7 @@ def _transformer(
             num_denoising_steps=num_steps,
             num_chunks=arguments.chunks,
             num_warmup_chunks=arguments.warmup,
-            variants=tuple(one for one in VARIANTS if wanted[one] in precisions),
+            variants=tuple(one for one in VARIANTS if wanted[one] in precisions and one not in left_out),
         )
         yield measure_full_speed(device, settings)
         torch.cuda.empty_cache()
@@ -135,7 +136,8 @@ def _end_to_end(
         num_warmup_chunks=arguments.warmup,
     )
     # who names a size wants that size
-    rows = rows_to_measure(first, arguments.steps, EXTRA if arguments.size is None else ())
+    extra = EXTRA if arguments.size is None else ()
+    rows = rows_to_measure(first, arguments.steps, extra, arguments.commits, arguments.loops)
     editor = RandomEditor(device)
     for precision in precisions:
         if precision == "fp8":
@@ -230,7 +232,8 @@ def _write(
     assert arguments.write is not None
     words = ["vivace", "bench", arguments.model, "--random-weights"]
     words += ["--steps", *map(str, arguments.steps), "--precisions", *arguments.precisions]
-    words += ["--parts", *arguments.parts]
+    words += ["--parts", *arguments.parts, "--graphs", arguments.graphs]
+    words += ["--commits", *arguments.commits, "--loops", *arguments.loops]
     words += ["--chunks", str(arguments.chunks), "--warmup", str(arguments.warmup)]
     words += ["--size", arguments.size] if arguments.size else []
     day = datetime.now(UTC).date()

@@ -11,8 +11,10 @@ from torch.nn import functional as F
 
 from vivace.core.errors import ConfigError
 from vivace.layers.norm import RmsNorm
+from vivace.layers.quantized import applied
 from vivace.layers.rope import PastRotation, Rotation, rotation_table
 from vivace.ops.attention import attend
+from vivace.ops.fp8_linear import Fp8Rows
 from vivace.ops.rotary import joined_rotated
 from vivace.ops.row_norm import normed_rotated_heads
 from vivace.state.kv_cache import SinkWindowCache
@@ -75,6 +77,7 @@ class SinkWindowAttention(nn.Module):
         write: bool,
         past_table: PastRotation | None = None,
         origin: int = 0,
+        rows: Fp8Rows | None = None,
     ) -> tuple[FrameTokens, SinkWindowCache]:
         """Attend over what is kept and the current chunk, chunk after chunk.
 
@@ -89,8 +92,9 @@ class SinkWindowAttention(nn.Module):
                 of this call.
             past_table: Rotation of what is kept, as `past_rotation` gives it; None computes it here.
             origin: Latent frame that stands at position 0 in `table`.
+            rows: The tokens in 8 bits, for a layer whose products take them.
         """
-        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
         rotated_query = normed_rotated_heads(query, self.query_norm.weight, table, self.query_norm.eps)
         key = self.key_norm(key)
         rotated_key = normed_rotated_heads(key, None, table, self.key_norm.eps)
@@ -175,10 +179,16 @@ class CrossAttention(nn.Module):
         key: Float[Tensor, "b heads m d"],
         value: Float[Tensor, "b heads m d"],
         mask: Float[Tensor, "b 1 1 m"],
+        *,
+        rows: Fp8Rows | None = None,
     ) -> FrameTokens:
-        """Attend to the text tokens that `mask` (from `additive_mask`) leaves visible."""
+        """Attend to the text tokens that `mask` (from `additive_mask`) leaves visible.
+
+        `rows` are the tokens in 8 bits, for a layer whose products take them.
+        """
         frames = x.shape[1]
-        query = self._split(rearrange(self.query_norm(self.query(x)), "b t s dim -> b (t s) dim"))
+        query = self.query_norm(applied(self.query, x, rows))
+        query = self._split(rearrange(query, "b t s dim -> b (t s) dim"))
         out = attend(query, key, value, mask)
         return self.project(rearrange(out, "b heads (t s) d -> b t s (heads d)", t=frames))
 

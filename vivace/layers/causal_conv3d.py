@@ -4,19 +4,18 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.core.errors import StateError
 from vivace.ops.conv_input import Padding, Past, conv_input
+from vivace.ops.resample import Stride, grown, shrunk
 from vivace.state.conv import ConvTail
 
 KERNEL = 3
 Frames = Float[Tensor, "b c t h w"]
 Convolved = Float[Tensor, "b c2 t h w"]
-Stride = tuple[int, int, int]
 
 
 class Features(NamedTuple):
@@ -171,6 +170,7 @@ class Shrink(nn.Module):
         self.spec = spec
         self.out_channels = out_channels
         self.conv = CausalConv3d(in_channels, out_channels // spec.num_neighbours, padding=padding)
+        self.resample = shrunk
 
     def forward(self, x: Features, tails: Tails) -> Features:
         """Frames of a stream, or of a clip; at the start of either the first frame is repeated to fill up."""
@@ -180,13 +180,7 @@ class Shrink(nn.Module):
                 torch.cat([total[:, :, :1].expand(-1, -1, self.spec.stride[0] - 1, -1, -1), total], 2)
             )
         y, total = self.conv.with_total(x, tails, activate=False)
-        stacked = self._stack(y + self.conv.bias[:, None, None, None])
-        means = self._stack(total).unflatten(-1, (self.out_channels, -1)).mean(dim=-1)
-        return Features((stacked + means).movedim(-1, 1))
-
-    def _stack(self, x: Frames) -> Float[Tensor, "b t2 h2 w2 c2"]:
-        frames, rows, columns = self.spec.stride
-        return rearrange(x, "b c (t i) (h j) (w k) -> b t h w (c i j k)", i=frames, j=rows, k=columns)
+        return Features(self.resample(y, self.conv.bias, total, self.spec.stride))
 
 
 class Grow(nn.Module):
@@ -201,16 +195,10 @@ class Grow(nn.Module):
         super().__init__()
         self.spec = spec
         self.conv = CausalConv3d(in_channels, out_channels * spec.num_neighbours, padding=padding)
+        self.resample = grown
 
     def forward(self, x: Features, tails: Tails) -> Features:
         """Frames of a stream, or of a clip; at the start of either all but one of the first are dropped."""
         y, total = self.conv.with_total(x, tails, activate=False)
-        frames, rows, columns = self.spec.stride
-        sizes = {"i": frames, "j": rows, "k": columns}
-        # the input has fewer channels once laid out, so it is added to several groups of them
-        residual = rearrange(total, "b (c i j k) t h w -> b t i h j w k 1 c", **sizes)
-        grown = rearrange(y, "b (n c i j k) t h w -> b t i h j w k n c", c=residual.shape[-1], **sizes)
-        bias = rearrange(self.conv.bias, "(n c i j k) -> i 1 j 1 k n c", c=residual.shape[-1], **sizes)
-        out = torch.empty(grown.shape, dtype=y.dtype, device=y.device).copy_(grown).add_(residual).add_(bias)
-        out = rearrange(out, "b t i h j w k n c -> b (n c) (t i) (h j) (w k)")
-        return Features(out[:, :, frames - 1 :] if tails.starts_stream else out)
+        num_dropped = self.spec.stride[0] - 1 if tails.starts_stream else 0
+        return Features(self.resample(y, self.conv.bias, total, self.spec.stride, num_dropped=num_dropped))

@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vivace.layers.quantized import Format, QuantizedLinear
+from vivace.layers.quantized import Format, QuantizedLinear, applied
 from vivace.ops.depthwise_glu import silu_depthwise_glu
 from vivace.ops.fp8_linear import Fp8Rows
 from vivace.ops.kernel_choice import serves
@@ -35,18 +35,27 @@ class GluConvFeedForward(nn.Module):
         self.taps: nn.ModuleList | None = None
 
     def forward(
-        self, x: FrameTokens, state: ConvTail | None, chunks: Sequence[int], size: tuple[int, int]
+        self,
+        x: FrameTokens,
+        state: ConvTail | None,
+        chunks: Sequence[int],
+        size: tuple[int, int],
+        *,
+        rows: Fp8Rows | None = None,
     ) -> tuple[FrameTokens, ConvTail]:
-        """Transform sum(chunks) latent frames of `size` rows and columns; returns the last as context."""
-        rows, columns = size
-        glued = silu_depthwise_glu(self.expand(x), self.depthwise.weight, self.depthwise.bias, size)
+        """Transform sum(chunks) latent frames of `size` rows and columns; returns the last as context.
+
+        `rows` are the tokens in 8 bits, for a layer whose products take them.
+        """
+        expanded = applied(self.expand, x, rows)
+        glued = silu_depthwise_glu(expanded, self.depthwise.weight, self.depthwise.bias, size)
         if state is None:
             left = glued.new_zeros(*glued.shape[:1], 1, glued.shape[2], x.shape[-1])
         else:
             left = rearrange(state.frames, "b c t h w -> b t (h w) c").to(glued.dtype)
         y = self._contract_behind(left, glued)
         out = self._temporal(y, chunks)
-        return out, ConvTail(rearrange(y[:, -1:], "b t (h w) c -> b c t h w", h=rows, w=columns))
+        return out, ConvTail(rearrange(y[:, -1:], "b t (h w) c -> b c t h w", h=size[0], w=size[1]))
 
     def quantize_temporal(self, to: Format) -> None:
         """Round the three products of the temporal convolution; its parameter is gone afterwards."""

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.layers.norm import RmsNorm
+from vivace.layers.quantized import applied
 from vivace.layers.rope import Rotation
+from vivace.ops.fp8_linear import Fp8Rows
 from vivace.ops.frame_gdn import GdnProjections, gated_frame_gdn
 from vivace.state.recurrent import GdnState
 
@@ -58,16 +60,21 @@ class GdnMixer(nn.Module):
         table: Rotation,
         state: GdnState | None,
         chunks: Sequence[int],
+        *,
+        rows: Fp8Rows | None = None,
     ) -> tuple[FrameTokens, GdnState]:
-        """Mix the tokens of sum(chunks) latent frames; returns tokens and the state after them."""
+        """Mix the tokens of sum(chunks) latent frames; returns tokens and the state after them.
+
+        `rows` are the tokens in 8 bits, for a layer whose products take them.
+        """
         numerator, denominator = (None, None) if state is None else (state.numerator, state.denominator)
-        projections = self.projections(x, table)
+        projections = self.projections(x, table, rows=rows)
         mixed, numerator, denominator = gated_frame_gdn(projections, chunks, numerator, denominator)
         return self.project(mixed), GdnState(numerator, denominator)
 
-    def projections(self, x: FrameTokens, table: Rotation) -> GdnProjections:
+    def projections(self, x: FrameTokens, table: Rotation, *, rows: Fp8Rows | None = None) -> GdnProjections:
         """All that the tokens say about themselves: queries, keys, values and gates."""
-        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
         # one narrow product instead of two, each of which would read all tokens
         weight = torch.cat([self.write_strength.weight, self.decay_gate.weight])
         bias = torch.cat([self.write_strength.bias, self.decay_gate.bias])

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.layers.norm import RmsNorm
+from vivace.layers.quantized import applied
 from vivace.layers.rope import Rotation, rotate
+from vivace.ops.fp8_linear import Fp8Rows
 from vivace.ops.linear_attention import LinearInputs, linear_attention
 from vivace.state.recurrent import LinearState
 
@@ -40,10 +42,19 @@ class LinearMixer(nn.Module):
         self.project = nn.Linear(dim, dim)
 
     def forward(
-        self, x: FrameTokens, table: Rotation, state: LinearState | None, chunks: Sequence[int]
+        self,
+        x: FrameTokens,
+        table: Rotation,
+        state: LinearState | None,
+        chunks: Sequence[int],
+        *,
+        rows: Fp8Rows | None = None,
     ) -> tuple[FrameTokens, LinearState]:
-        """Mix the tokens of sum(chunks) latent frames; returns tokens and the state after them."""
-        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        """Mix the tokens of sum(chunks) latent frames; returns tokens and the state after them.
+
+        `rows` are the tokens in 8 bits, for a layer whose products take them.
+        """
+        query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
         query, key = self._split(F.relu(self.query_norm(query))), self._split(F.relu(self.key_norm(key)))
         inputs = LinearInputs(query, key, rotate(query, table), rotate(key, table), self._split(value))
         sums: tuple[Tensor | None, Tensor | None] = (None, None)

@@ -9,7 +9,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vivace.ops.row_norm import gated_sum, modulated_norm, sum_and_modulated_norm
+from vivace.ops.fp8_linear import Fp8Rows
+from vivace.ops.row_norm import (
+    gated_sum,
+    gated_sum_and_rows,
+    modulated_norm,
+    modulated_norm_and_rows,
+    sum_and_modulated_norm,
+    sum_modulated_norm_and_rows,
+)
 
 FrameTokens = Float[Tensor, "b t s dim"]
 PerFrame = Float[Tensor, "b t dim"]
@@ -42,17 +50,27 @@ class Modulation(NamedTuple):
     scale: Float[Tensor, "b t_or_1 1 dim"]
     gate: Float[Tensor, "b t_or_1 1 dim"]
 
-    def norm(self, x: FrameTokens) -> FrameTokens:
-        """Layer norm, scaled and shifted."""
-        return modulated_norm(x, self.shift, self.scale)
+    def norm(self, x: FrameTokens, *, rounds: bool = False) -> tuple[FrameTokens, Fp8Rows | None]:
+        """Layer norm, scaled and shifted; with `rounds` also as 8-bit rows."""
+        if rounds:
+            return modulated_norm_and_rows(x, self.shift, self.scale)
+        return modulated_norm(x, self.shift, self.scale), None
 
-    def sum_and_norm(self, x: FrameTokens, added: FrameTokens) -> tuple[FrameTokens, FrameTokens]:
-        """x + added, and its layer norm, scaled and shifted."""
-        return sum_and_modulated_norm(x, added, self.shift, self.scale)
+    def sum_and_norm(
+        self, x: FrameTokens, added: FrameTokens, *, rounds: bool = False
+    ) -> tuple[FrameTokens, FrameTokens, Fp8Rows | None]:
+        """x + added, and its layer norm, scaled and shifted; with `rounds` the latter also as 8-bit rows."""
+        if rounds:
+            return sum_modulated_norm_and_rows(x, added, self.shift, self.scale)
+        return *sum_and_modulated_norm(x, added, self.shift, self.scale), None
 
-    def gated_sum(self, x: FrameTokens, added: FrameTokens) -> FrameTokens:
-        """x + gate * added."""
-        return gated_sum(x, self.gate, added)
+    def gated_sum(
+        self, x: FrameTokens, added: FrameTokens, *, rounds: bool = False
+    ) -> tuple[FrameTokens, Fp8Rows | None]:
+        """x + gate * added; with `rounds` also as 8-bit rows."""
+        if rounds:
+            return gated_sum_and_rows(x, self.gate, added)
+        return gated_sum(x, self.gate, added), None
 
 
 class ModulationTable(nn.Module):

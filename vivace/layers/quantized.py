@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vivace.ops.fp8_linear import Fp8Rows, fp8_linear, quantize_rows
+from vivace.ops.fp8_linear import Fp8Rows, fp8_linear, quantize_rows, quantize_tokens
 from vivace.ops.nvfp4 import nvfp4_rounded
 
 Format = Literal["fp8", "nvfp4"]
@@ -47,11 +47,10 @@ class QuantizedLinear(nn.Module):
 
     def rounded(self, x: Float[Tensor, "... dim"]) -> Fp8Rows | Tensor:
         """Activations as the product takes them, with their leading axes."""
-        rows = x.reshape(-1, x.shape[-1])
         if self.scales is None:
+            rows = x.reshape(-1, x.shape[-1])
             return nvfp4_rounded(rows).to(x.dtype).view(x.shape)
-        values, scales = quantize_rows(rows)
-        return Fp8Rows(values.view(x.shape), scales.view(*x.shape[:-1], 1))
+        return quantize_tokens(x)
 
     def product(self, x: Fp8Rows | Tensor, dtype: torch.dtype) -> Float[Tensor, "... out"]:
         """The product with activations that this or a like layer has rounded."""
@@ -61,3 +60,15 @@ class QuantizedLinear(nn.Module):
         weight = Fp8Rows(self.values.view(torch.float8_e4m3fn), self.scales.view(torch.float32))
         rows = Fp8Rows(x.values.reshape(-1, self.in_features), x.scales.reshape(-1, 1))
         return fp8_linear(rows, weight, self.bias, dtype).view(*x.values.shape[:-1], self.out_features)
+
+
+def takes_rows(layer: nn.Module) -> bool:
+    """Whether the layer rounds its activations to 8-bit rows, so that whoever makes them may do it first."""
+    return isinstance(layer, QuantizedLinear) and layer.scales is not None
+
+
+def applied(layer: nn.Module, x: Float[Tensor, "*n dim"], rows: Fp8Rows | None) -> Float[Tensor, "*n out"]:
+    """The layer's product; with `rows`, which are `x` as 8-bit rows, for a layer that `takes_rows`."""
+    if rows is None or not isinstance(layer, QuantizedLinear):
+        return layer(x)
+    return layer.product(rows, x.dtype)

@@ -36,6 +36,12 @@ def quantize_rows(x: Float[Tensor, "n dim"]) -> Fp8Rows:
     return Fp8Rows(values, scales)
 
 
+def quantize_tokens(x: Float[Tensor, "*n dim"]) -> Fp8Rows:
+    """`quantize_rows` with any leading axes."""
+    values, scales = quantize_rows(x.reshape(-1, x.shape[-1]))
+    return Fp8Rows(values.view(x.shape), scales.view(*x.shape[:-1], 1))
+
+
 def fp8_linear(
     x: Fp8Rows, weight: Fp8Rows, bias: Float[Tensor, "out"] | None, dtype: torch.dtype
 ) -> Float[Tensor, "n out"]:

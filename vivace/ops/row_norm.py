@@ -6,6 +6,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from vivace.ops.fp8_linear import Fp8Rows, quantize_tokens
 from vivace.ops.kernel_choice import serves
 from vivace.ops.rotary import rotate
 
@@ -21,7 +22,7 @@ def modulated_norm(
     if serves(x, shift, scale):
         from vivace.ops.triton_rows import residual_norm
 
-        return residual_norm(x, None, None, shift, scale, eps)[1]
+        return residual_norm(x, None, None, shift, scale, eps).normed
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)
 
 
@@ -30,7 +31,7 @@ def gated_sum(x: FrameTokens, gate: FrameVectors, added: FrameTokens) -> FrameTo
     if serves(x, gate, added):
         from vivace.ops.triton_rows import residual_norm
 
-        return residual_norm(x, added, gate, None, None, LAYER_NORM_EPS)[0]
+        return residual_norm(x, added, gate, None, None, LAYER_NORM_EPS).summed
     return torch.addcmul(x, gate, added)
 
 
@@ -45,9 +46,57 @@ def sum_and_modulated_norm(
     if serves(x, added, shift, scale):
         from vivace.ops.triton_rows import residual_norm
 
-        return residual_norm(x, added, None, shift, scale, eps)
+        return residual_norm(x, added, None, shift, scale, eps)[:2]
     summed = x + added
     return summed, modulated_norm(summed, shift, scale, eps)
+
+
+def modulated_norm_and_rows(
+    x: FrameTokens, shift: FrameVectors, scale: FrameVectors, eps: float = LAYER_NORM_EPS
+) -> tuple[FrameTokens, Fp8Rows]:
+    """`modulated_norm`, and its rows rounded to 8 bits."""
+    if serves(x, shift, scale):
+        from vivace.ops.triton_rows import residual_norm
+
+        made = residual_norm(x, None, None, shift, scale, eps, rounds=True)
+        return made.normed, _rows(made.rounded)
+    return _with_rows(modulated_norm(x, shift, scale, eps))
+
+
+def gated_sum_and_rows(x: FrameTokens, gate: FrameVectors, added: FrameTokens) -> tuple[FrameTokens, Fp8Rows]:
+    """`gated_sum`, and its rows rounded to 8 bits."""
+    if serves(x, gate, added):
+        from vivace.ops.triton_rows import residual_norm
+
+        made = residual_norm(x, added, gate, None, None, LAYER_NORM_EPS, rounds=True)
+        return made.summed, _rows(made.rounded)
+    return _with_rows(gated_sum(x, gate, added))
+
+
+def sum_modulated_norm_and_rows(
+    x: FrameTokens,
+    added: FrameTokens,
+    shift: FrameVectors,
+    scale: FrameVectors,
+    eps: float = LAYER_NORM_EPS,
+) -> tuple[FrameTokens, FrameTokens, Fp8Rows]:
+    """`sum_and_modulated_norm`, and the norm's rows rounded to 8 bits."""
+    if serves(x, added, shift, scale):
+        from vivace.ops.triton_rows import residual_norm
+
+        made = residual_norm(x, added, None, shift, scale, eps, rounds=True)
+        return made.summed, made.normed, _rows(made.rounded)
+    summed, normed = sum_and_modulated_norm(x, added, shift, scale, eps)
+    return summed, *_with_rows(normed)
+
+
+def _with_rows(x: FrameTokens) -> tuple[FrameTokens, Fp8Rows]:
+    return x, quantize_tokens(x)
+
+
+def _rows(made: tuple[Tensor, Tensor] | None) -> Fp8Rows:
+    assert made is not None
+    return Fp8Rows(*made)
 
 
 def rms_norm(

@@ -1,7 +1,7 @@
 # pyright: reportCallIssue=false, reportArgumentType=false, reportMissingImports=false
 """Fused kernels over token rows: residual, norm and modulation; RMS norm, rotation; quantisation."""
 
-from typing import no_type_check
+from typing import NamedTuple, no_type_check
 
 import torch
 import triton
@@ -29,12 +29,16 @@ def _norm_kernel(
     scale,
     summed,
     normed,
+    rounded,
+    row_scales,
     rows_per_modulation,
     modulation_stride,
     eps,
     HAS_ADDED: tl.constexpr,
     HAS_GATE: tl.constexpr,
     HAS_NORM: tl.constexpr,
+    HAS_ROUNDED: tl.constexpr,
+    LIMIT: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -55,7 +59,13 @@ def _norm_kernel(
         value = centered * tl.rsqrt(tl.sum(centered * centered, axis=0) / DIM + eps)
         value *= 1.0 + tl.load(scale + modulation + d, mask=mask, other=0.0).to(tl.float32)
         value += tl.load(shift + modulation + d, mask=mask, other=0.0).to(tl.float32)
-        tl.store(normed + row * DIM + d, value.to(normed.dtype.element_ty), mask=mask)
+        stored = value.to(normed.dtype.element_ty)
+        tl.store(normed + row * DIM + d, stored, mask=mask)
+        value = tl.where(mask, stored.to(tl.float32), 0.0)
+    if HAS_ROUNDED:
+        value, factor = _quantized(value, LIMIT)
+        tl.store(row_scales + row, factor)
+        tl.store(rounded + row * DIM + d, value.to(rounded.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -191,6 +201,14 @@ def temporal_sum(y: Tensor, center: Tensor, earlier: Tensor, later: Tensor) -> T
     return out
 
 
+class ResidualNorm(NamedTuple):
+    """A sum, its norm, and the latter of the two that was asked for as e4m3 rows with one factor each."""
+
+    summed: Tensor
+    normed: Tensor
+    rounded: tuple[Tensor, Tensor] | None
+
+
 def residual_norm(
     x: Tensor,
     added: Tensor | None,
@@ -198,13 +216,21 @@ def residual_norm(
     shift: Tensor | None,
     scale: Tensor | None,
     eps: float,
-) -> tuple[Tensor, Tensor]:
+    *,
+    rounds: bool = False,
+) -> ResidualNorm:
     """x + gate * added, and its layer norm with scale and shift where both are given."""
     x = x.contiguous()
     dim = x.shape[-1]
     num_rows = x.numel() // dim
     summed = x if added is None else torch.empty_like(x)
     normed = torch.empty_like(x) if shift is not None else x
+    rounded = None
+    if rounds:
+        rounded = (
+            torch.empty(x.shape, device=x.device, dtype=torch.float8_e4m3fn),
+            torch.empty(*x.shape[:-1], 1, device=x.device),
+        )
     given = [vector for vector in (gate, shift, scale) if vector is not None]
     vectors = [vector if vector.is_contiguous() else vector.contiguous() for vector in given]
     rows_per_modulation = num_rows // (vectors[0].numel() // dim) if vectors else num_rows
@@ -212,10 +238,11 @@ def residual_norm(
     shift_vector, scale_vector = vectors if vectors else (x, x)
     _norm_kernel[(num_rows,)](
         x, x if added is None else added.contiguous(), gate_vector, shift_vector, scale_vector, summed,
-        normed, rows_per_modulation, dim, eps, HAS_ADDED=added is not None, HAS_GATE=gate is not None,
-        HAS_NORM=shift is not None, DIM=dim, BLOCK=triton.next_power_of_2(dim), num_warps=_warps(dim),
+        normed, *(rounded or (x, x)), rows_per_modulation, dim, eps, HAS_ADDED=added is not None,
+        HAS_GATE=gate is not None, HAS_NORM=shift is not None, HAS_ROUNDED=rounds, LIMIT=FP8_MAX, DIM=dim,
+        BLOCK=triton.next_power_of_2(dim), num_warps=_warps(dim),
     )  # fmt: skip
-    return summed, normed
+    return ResidualNorm(summed, normed, rounded)
 
 
 def rms_rotate(

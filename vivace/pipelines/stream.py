@@ -104,7 +104,7 @@ class EditStream:
     _next_chunk: int = 0
 
     def push(self, frames: UInt8[Tensor, "r h w c"]) -> None:
-        """Queue raw frames of the stream's size.
+        """Queue raw frames of the stream's size; they are not copied and must stay as they are until encoded.
 
         Raises:
             InputError: If the frames have another size or type, or the stream was finished.
@@ -117,7 +117,8 @@ class EditStream:
             )
         if self.is_finished:
             raise InputError("the stream was finished and takes no more frames; open another one")
-        self._waiting.extend(frames)
+        if len(frames):
+            self._waiting.append(frames)
 
     def finish(self) -> None:
         """Say that no more frames come; the last chunk is padded with its last frame, the surplus dropped."""
@@ -126,7 +127,7 @@ class EditStream:
     @property
     def num_waiting(self) -> int:
         """Raw frames that no chunk has taken yet."""
-        return len(self._waiting)
+        return sum(len(frames) for frames in self._waiting)
 
     def plan(self) -> Work | None:
         """What this stream needs next; None while it waits for frames (or has ended)."""
@@ -177,13 +178,23 @@ class EditStream:
     def _open_chunk(self) -> ChunkInFlight | None:
         chunk = self.settings.plan.chunk(self._next_chunk)
         needed = self.grid.num_raw_frames(chunk.num_frames, chunk.start)
-        if not self._waiting or (len(self._waiting) < needed and not self.is_finished):
+        num_waiting = self.num_waiting
+        if not num_waiting or (num_waiting < needed and not self.is_finished):
             return None
-        frames = [self._waiting.popleft() for _ in range(min(needed, len(self._waiting)))]
-        num_padded = needed - len(frames)
-        frames += [frames[-1]] * num_padded
+        parts, num_missing = [], min(needed, num_waiting)
+        while num_missing:
+            block = self._waiting.popleft()
+            parts.append(block[:num_missing])
+            if len(block) > num_missing:
+                self._waiting.appendleft(block[num_missing:])
+            num_missing -= len(parts[-1])
+        num_padded = max(0, needed - num_waiting)
+        if num_padded:
+            parts.append(parts[-1][-1:].expand(num_padded, -1, -1, -1))
+        # a push of a whole chunk is taken as it is: copying it costs as much as a denoising step
+        frames = parts[0] if len(parts) == 1 else torch.cat(parts)
         self._next_chunk += 1
-        return ChunkInFlight(chunk, torch.stack(frames), num_padded, self.prompt)
+        return ChunkInFlight(chunk, frames, num_padded, self.prompt)
 
 
 def stepped(flight: ChunkInFlight, latent: Latent, *, is_committed: bool = False) -> ChunkInFlight:

@@ -49,10 +49,10 @@ class VelocityGraphs:
     """`StreamingDit.forward` for single chunks, replayed from CUDA graphs once a stream has settled.
 
     A call has the contract of the forward itself. Memory of shapes that were seen in fewer than
-    `settled_chunks` chunks runs as it is, as do all calls on other devices: within one stream the shapes of
-    its first chunks never return. Where streams come and go they do, so `settled_chunks` 0 records all at
-    first sight. One object serves one thread; it may serve several streams in turn, at the price of copying
-    each stream's memory in.
+    `settled_chunks` chunks runs as it is, as do all calls on other devices: the first chunks of a stream have
+    shapes that return with other streams only. Where streams come and go they do, so `settled_chunks` 0
+    records all at first sight. One object serves one thread; it may serve several streams in turn, at the
+    price of copying each stream's memory in.
 
     Args:
         dit: The model, in evaluation mode; its weights must stay where they are.
@@ -69,7 +69,7 @@ class VelocityGraphs:
         self._buffers: OrderedDict[Signature, _Buffers] = OrderedDict()
         self._chunks_seen: dict[Signature, int] = {}
         self._pool = GraphPool()
-        self._current: tuple[DitState | None, Signature] | None = None
+        self._current: tuple[DitState, Signature] | None = None
 
     @torch.inference_mode()
     def __call__(
@@ -86,11 +86,10 @@ class VelocityGraphs:
         Raises:
             StateError: If `state` was consumed before or belongs to another model.
         """
-        if not self._can_record(latent) or (state is None and self.settled_chunks):
+        if not self._can_record(latent):
             return self.dit(latent, sigma, text, state, write=write)
-        memory = None if state is None else state.peek()
-        signature = self._signature(latent, sigma, text, state)
-        if self._chunks_seen[signature] < self.settled_chunks:
+        signature, num_seen = self._signature(latent, sigma, text, state, write=write)
+        if num_seen < self.settled_chunks:
             return self.dit(latent, sigma, text, state, write=write)
         buffers = self._buffers.get(signature)
         if buffers is None:
@@ -111,11 +110,11 @@ class VelocityGraphs:
         velocity = recording.velocity.clone()
         if recording.written is None:
             return velocity, state
-        start, frames = 0 if state is None else state.next_frame, latent.shape[2]
-        earlier = memory or (None,) * len(recording.written)
+        frames, start = latent.shape[2], 0 if state is None else state.next_frame
+        memory = (None,) * len(recording.written) if state is None else state.peek()
         written = tuple(
             _as_value(after, before, mixer, start, frames)
-            for after, before, mixer in zip(recording.written, earlier, self.dit.spec.mixers)
+            for after, before, mixer in zip(recording.written, memory, self.dit.spec.mixers)
         )
         if state is not None:
             state.take()
@@ -126,20 +125,27 @@ class VelocityGraphs:
         return sum(len(buffers.recordings) for buffers in self._buffers.values())
 
     def _signature(
-        self, latent: Latent, sigma: Tensor, text: TextContext, state: DitState | None
-    ) -> Signature:
-        # streams without memory are told apart by nothing
-        if self._current is None or state is None or self._current[0] is not state:
-            memory = () if state is None else state.peek()
+        self, latent: Latent, sigma: Tensor, text: TextContext, state: DitState | None, *, write: bool
+    ) -> tuple[Signature, int]:
+        """What decides the shapes of a forward, and how many chunks of it were seen."""
+        prompt = tuple(tensor.shape for _, tensor in tree_tensors(text))
+        call = latent.shape, latent.dtype, latent.device, sigma.shape, prompt
+        if state is None:
+            num_seen = self._chunks_seen.get(call, 0)
+            # of the calls of a first chunk one writes
+            self._chunks_seen[call] = num_seen + write
+            return call, num_seen
+        if self._current is None or self._current[0] is not state:
+            memory = state.peek()
             sizes = tuple(
                 block.mixer.chunk_sizes for block in memory if isinstance(block.mixer, SinkWindowCache)
             )
             shapes = tuple((tensor.shape, tensor.dtype) for _, tensor in tree_tensors(memory))
-            prompt = tuple(tensor.shape for _, tensor in tree_tensors(text))
-            signature = (latent.shape, latent.dtype, latent.device, sigma.shape, prompt, sizes, shapes)
+            signature = (*call, sizes, shapes)
             self._chunks_seen[signature] = self._chunks_seen.get(signature, 0) + 1
             self._current = state, signature
-        return self._current[1]
+        signature = self._current[1]
+        return signature, self._chunks_seen[signature]
 
     def _new_buffers(self, latent: Latent, text: TextContext, state: DitState | None) -> _Buffers:
         rotations = self.dit.rotations(latent.shape[2], _size(latent), state, latent.device)
@@ -147,6 +153,7 @@ class VelocityGraphs:
         return _Buffers(memory, _copied(rotations), tree_map(torch.clone, text), state, text)
 
     def _load(self, buffers: _Buffers, latent: Latent, text: TextContext, state: DitState | None) -> None:
+        # all streams start at the same place
         if state is not None and buffers.state is not state:
             rotations = self.dit.rotations(latent.shape[2], _size(latent), state, latent.device)
             _copy_into(buffers.memory, state.peek())
@@ -184,13 +191,13 @@ def _as_value(
     if not isinstance(mixer, SoftmaxSpec):
         return own
     assert isinstance(own.mixer, SinkWindowCache)
-    # which chunks are kept is a matter of their sizes: the same moves on tensors without elements
-    new = torch.empty(1, 1, frames, 0, 0)
-    moved = SinkWindowCache.empty(new)
+    positions, chunk_sizes = (), ()
     if before is not None:
         assert isinstance(before.mixer, SinkWindowCache)
-        old = torch.empty(1, 1, before.mixer.num_frames, 0, 0)
-        moved = SinkWindowCache(old, old, before.mixer.positions, before.mixer.chunk_sizes)
+        positions, chunk_sizes = before.mixer.positions, before.mixer.chunk_sizes
+    # which chunks are kept is a matter of their sizes: the same moves on tensors without elements
+    old, new = torch.empty(1, 1, len(positions), 0, 0), torch.empty(1, 1, frames, 0, 0)
+    moved = SinkWindowCache(old, old, positions, chunk_sizes)
     moved, _ = moved.append(new, new, start).evict(mixer.num_sink_frames, mixer.window_frames)
     cache = SinkWindowCache(own.mixer.key, own.mixer.value, moved.positions, moved.chunk_sizes)
     return BlockState(cache, own.tail)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vivace.ops.conv_input.inputs import ConvInput, Frames, Padding, Past
 from vivace.ops.conv_input.naive import EPS
+from vivace.ops.triton_silu import silu
 
 # values that one program holds: enough to fill a warp's loads, few enough to stay in registers
 TILE = 4096
@@ -26,12 +27,10 @@ def _lay_out(
     next_tail,
     num_positions,
     num_frames,
-    height,
-    width,
     frames_out,
-    height_out,
-    width_out,
     num_channels: tl.constexpr,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
     BEFORE: tl.constexpr,
     BORDER: tl.constexpr,
     HAS_BASE: tl.constexpr,
@@ -39,28 +38,34 @@ def _lay_out(
     HAS_TAIL: tl.constexpr,
     KEEP_TOTAL: tl.constexpr,
     ACTIVATE: tl.constexpr,
+    FAST: tl.constexpr,
     EPS: tl.constexpr,
     BLOCK_POSITIONS: tl.constexpr,
     BLOCK_CHANNELS: tl.constexpr,
 ):
     """One program lays out some positions of the padded buffer with all their channels."""
-    out = tl.program_id(0).to(tl.int64) * BLOCK_POSITIONS + tl.arange(0, BLOCK_POSITIONS)
-    column_out = out % width_out
-    row_out = (out // width_out) % height_out
-    frame_out = (out // (width_out * height_out)) % frames_out
-    stream = out // (width_out * height_out * frames_out)
+    # divisors known to the compiler: dividing costs more than all else here
+    width_out: tl.constexpr = WIDTH + 2 * BORDER
+    height_out: tl.constexpr = HEIGHT + 2 * BORDER
+    out = tl.program_id(0) * BLOCK_POSITIONS + tl.arange(0, BLOCK_POSITIONS)
+    row_index = out // width_out
+    column_out = out - row_index * width_out
+    frame_index = row_index // height_out
+    row_out = row_index - frame_index * height_out
+    stream = frame_index // frames_out
+    frame_out = frame_index - stream * frames_out
     # reflection without repeating the border
     column = tl.abs(column_out - BORDER)
-    column = tl.where(column >= width, 2 * (width - 1) - column, column)
+    column = tl.where(column >= WIDTH, 2 * (WIDTH - 1) - column, column)
     row = tl.abs(row_out - BORDER)
-    row = tl.where(row >= height, 2 * (height - 1) - row, row)
+    row = tl.where(row >= HEIGHT, 2 * (HEIGHT - 1) - row, row)
     frame = tl.minimum(tl.maximum(frame_out - BEFORE, 0), num_frames - 1)
 
     channel = tl.arange(0, BLOCK_CHANNELS)
     exists = (out < num_positions)[:, None] & (channel < num_channels)[None, :]
     is_inside = (column_out - BORDER == column) & (row_out - BORDER == row)
-    at = (((stream * num_frames + frame) * height + row) * width + column) * num_channels
-    at = at[:, None] + channel[None, :]
+    at = ((stream * num_frames + frame) * HEIGHT + row) * WIDTH + column
+    at = at.to(tl.int64)[:, None] * num_channels + channel[None, :]
 
     x = tl.load(update + at, mask=exists, other=0.0).to(tl.float32)
     if HAS_BIAS:
@@ -75,20 +80,20 @@ def _lay_out(
         x = x.to(padded.dtype.element_ty).to(tl.float32)
         mean_square = tl.sum(x * x, axis=1) / num_channels
         x = x * tl.rsqrt(mean_square + EPS)[:, None]
-        x = x * tl.sigmoid(x)
+        x = silu(x, FAST)
     if HAS_TAIL:
         is_past = frame_out < BEFORE
-        past = (((stream * BEFORE + frame_out) * height + row) * width + column) * num_channels
-        kept = tl.load(tail + past[:, None] + channel[None, :], mask=exists & is_past[:, None], other=0.0).to(
-            tl.float32
-        )
+        past = ((stream * BEFORE + frame_out) * HEIGHT + row) * WIDTH + column
+        past = past.to(tl.int64)[:, None] * num_channels + channel[None, :]
+        kept = tl.load(tail + past, mask=exists & is_past[:, None], other=0.0).to(tl.float32)
         x = tl.where(is_past[:, None], kept, x)
     y = x.to(padded.dtype.element_ty)
-    tl.store(padded + out[:, None] * num_channels + channel[None, :], y, mask=exists)
+    tl.store(padded + out.to(tl.int64)[:, None] * num_channels + channel[None, :], y, mask=exists)
     back = frame_out - num_frames
     is_kept = is_inside & (back >= 0) & (back < BEFORE)
-    later = (((stream * BEFORE + back) * height + row) * width + column) * num_channels
-    tl.store(next_tail + later[:, None] + channel[None, :], y, mask=exists & is_kept[:, None])
+    later = ((stream * BEFORE + back) * HEIGHT + row) * WIDTH + column
+    later = later.to(tl.int64)[:, None] * num_channels + channel[None, :]
+    tl.store(next_tail + later, y, mask=exists & is_kept[:, None])
 
 
 def conv_input(
@@ -110,6 +115,7 @@ def conv_input(
     next_tail = rows.new_empty(streams, padding.before, height, width, channels)
     forms_total = keep_total and (base is not None or bias is not None)
     total = torch.empty_like(rows) if forms_total else rows
+    is_half = rows.dtype in (torch.bfloat16, torch.float16)
     num_positions = streams * size[0] * size[1] * size[2]
     block_channels = triton.next_power_of_2(channels)
     block_positions = max(1, TILE // block_channels)
@@ -124,10 +130,10 @@ def conv_input(
         next_tail,
         num_positions,
         num_frames,
-        height,
-        width,
-        *size,
+        size[0],
         num_channels=channels,
+        HEIGHT=height,
+        WIDTH=width,
         BEFORE=padding.before,
         BORDER=border,
         HAS_BASE=base is not None,
@@ -135,6 +141,7 @@ def conv_input(
         HAS_TAIL=tail is not None,
         KEEP_TOTAL=forms_total,
         ACTIVATE=activate,
+        FAST=is_half,
         EPS=EPS,
         BLOCK_POSITIONS=block_positions,
         BLOCK_CHANNELS=block_channels,

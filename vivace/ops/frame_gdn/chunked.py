@@ -1,6 +1,7 @@
 """Matmul form of the frame-wise gated delta rule: frame summaries in parallel, then a small scan."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -27,8 +28,27 @@ def frame_gdn(
         numerator, denominator = empty_state(inputs)
     if sum(chunks) == 1:
         return _single_frame(inputs, numerator, denominator, eps)
-    transition, update = _numerator_summary(inputs)
-    norm_transition, norm_update = _denominator_summary(inputs)
+    summaries = Summaries(*_numerator_summary(inputs), *_denominator_summary(inputs))
+    states, norm_states, numerator, denominator = scan(summaries, chunks, numerator, denominator)
+    read = inputs.rotated_query @ states.mT
+    norm = inputs.query @ norm_states[..., None]
+    return read / (norm + eps), numerator, denominator
+
+
+class Summaries(NamedTuple):
+    """What every frame does to the states: state -> state @ transition + update."""
+
+    transition: Float[Tensor, "b heads t dk dk"]
+    update: Float[Tensor, "b heads t dv dk"]
+    norm_transition: Float[Tensor, "b heads t dk dk"]
+    norm_update: Float[Tensor, "b heads t dk"]
+
+
+def scan(
+    summaries: Summaries, chunks: Sequence[int], numerator: Numerator, denominator: Denominator
+) -> tuple[Float[Tensor, "b heads t dv dk"], Float[Tensor, "b heads t dk"], Numerator, Denominator]:
+    """The states that every frame reads, its chunk's later frames included, and the last of the stream."""
+    transition, update, norm_transition, norm_update = summaries
     states: list[Tensor] = []
     norm_states: list[Tensor] = []
     start = 0
@@ -36,9 +56,8 @@ def frame_gdn(
         past, past_norm = [], []
         for t in range(start, start + size):
             numerator = numerator @ transition[:, :, t] + update[:, :, t]
-            denominator = (denominator[..., None, :] @ norm_transition[:, :, t]).squeeze(-2) + norm_update[
-                :, :, t
-            ]
+            moved = (denominator[..., None, :] @ norm_transition[:, :, t]).squeeze(-2)
+            denominator = moved + norm_update[:, :, t]
             past.append(numerator)
             past_norm.append(denominator)
         future, future_norm = torch.zeros_like(numerator), torch.zeros_like(denominator)
@@ -51,9 +70,7 @@ def frame_gdn(
         states += past
         norm_states += past_norm
         start += size
-    read = inputs.rotated_query @ torch.stack(states, dim=2).mT
-    norm = inputs.query @ torch.stack(norm_states, dim=2)[..., None]
-    return read / (norm + eps), numerator, denominator
+    return torch.stack(states, dim=2), torch.stack(norm_states, dim=2), numerator, denominator
 
 
 def _numerator_summary(inputs: FrameGdnInputs) -> tuple[Tensor, Tensor]:

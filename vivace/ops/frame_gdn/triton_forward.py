@@ -1,13 +1,15 @@
 # pyright: reportCallIssue=false, reportArgumentType=false, reportMissingImports=false
-"""Fused forward of a gated-delta layer: inverse norms, frame summaries, scan over frames, output.
+"""Fused forward of a gated-delta layer: key norms, frame summaries, scan over frames, output.
 
-Four launches for any number of frames: (1) per token inverse norms and, for tensor cores to read, rotated
-keys, keys and values under the root of the write strength, with which every outer product of the rule is a
-plain product of two of the three; (2) per frame and head the matrices I - P, A and their denominators; (3)
-the fp32 scan, forward from the stream's state and backward inside each chunk, as independent programs; (4)
-the read of both directions at once, divided, gated and written in the layout of the next linear layer.
+Four launches for any number of frames: (1) the inverse norm of every key and the root of every write
+strength, under which each outer product of the rule is a plain product of two vectors; (2) per frame and head
+the matrices I - P, A and their denominators, from keys that are normed and rotated on the way to the tensor
+cores; (3) the fp32 scan, forward from the stream's state and backward inside each chunk, as independent
+programs; (4) one read of both directions, divided, gated and written in the layout of the next linear layer.
 
 Source: SANA-Streaming, Algorithm 1 (phases A, B and C).
+Deviation: queries are not normed. Their inverse norm stands above and below the fraction, so that it is gone
+but for the 1e-8 below, which it multiplies.
 """
 
 from collections.abc import Sequence
@@ -20,80 +22,59 @@ import triton.language as tl
 from torch import Tensor
 
 from vivace.ops.frame_gdn.projections import NORM_EPS, GdnProjections
+from vivace.ops.triton_silu import silu
 
 EPS = 1e-8
 
 
 class Tiles(NamedTuple):
-    """Launch choices of the summaries, the scan and the output."""
+    """Launch choices of the summaries, the scan and the output; `is_fast` is SiLU by the hardware's tanh."""
 
     summary_tokens: int = 64
     summary_warps: int = 4
-    summary_stages: int = 3
+    summary_stages: int = 2
     state_rows: int = 32
-    scan_warps: int = 8
-    scan_stages: int = 1
-    scan_precision: str = "tf32x3"
+    scan_warps: int = 4
+    scan_stages: int = 2
     output_tokens: int = 64
+    output_tiles: int = 4
+    output_stages: int = 2
     output_warps: int = 4
+    is_fast: bool = True
 
 
 DEFAULT_TILES = Tiles()
 # fp32 products without tensor cores keep whole tiles in registers
-FP32_TILES = Tiles(summary_tokens=16, output_tokens=32, scan_precision="ieee")
+FP32_TILES = Tiles(summary_tokens=16, summary_warps=8, output_tokens=32, is_fast=False)
 
 
 @triton.jit
 @no_type_check
-def _feature_kernel(
-    query,
+def _weight_kernel(
     key,
-    value,
-    key_scale,
-    table,
     write_logit,
-    query_rms,
-    key_rms,
-    features,
+    weights,
     row_stride,
     write_stride,
-    rows,
-    table_rows,
     eps,
-    WIDTH: tl.constexpr,
+    HEADS: tl.constexpr,
+    BLOCK_H: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Per token: rotated keys, keys and values, each times the root of the write strength; inverse norms."""
+    """Per head and token: the root of the write strength, and the same and its square by the key's norm."""
     row = tl.program_id(0).to(tl.int64)
+    rows = tl.num_programs(0)
     d = tl.arange(0, BLOCK)
-    mask = d < DIM
-    q = tl.load(query + row * row_stride + d, mask=mask, other=0.0).to(tl.float32)
-    k = tl.load(key + row * row_stride + d, mask=mask, other=0.0).to(tl.float32)
-    v = tl.load(value + row * row_stride + d, mask=mask, other=0.0).to(tl.float32)
-    strength = tl.load(write_logit + row * write_stride + d // WIDTH, mask=mask, other=0.0).to(tl.float32)
-    root = tl.sqrt(tl.sigmoid(strength))
-    tl.store(query_rms + row, tl.rsqrt(tl.sum(q * q, axis=0) / DIM + eps))
+    h = tl.arange(0, BLOCK_H)
+    k = tl.load(key + row * row_stride + d, mask=d < DIM, other=0.0).to(tl.float32)
+    logit = tl.load(write_logit + row * write_stride + h, mask=h < HEADS, other=0.0).to(tl.float32)
+    root = tl.sqrt(tl.sigmoid(logit))
     inverse = tl.rsqrt(tl.sum(k * k, axis=0) / DIM + eps)
-    tl.store(key_rms + row, inverse)
-    k = tl.maximum(k * inverse * tl.load(key_scale + d, mask=mask, other=0.0).to(tl.float32), 0.0) * root
-    pairs = tl.load(table + (row % table_rows) * WIDTH + d % WIDTH, mask=mask, other=0.0)
-    cos, sin = tl.split(tl.reshape(pairs, (BLOCK // 2, 2)))
-    even, odd = tl.split(tl.reshape(k, (BLOCK // 2, 2)))
-    turned = tl.reshape(tl.join(even * cos - odd * sin, even * sin + odd * cos), (BLOCK,))
-    plane = rows.to(tl.int64) * DIM
-    features += row * DIM + d
-    tl.store(features, turned.to(features.dtype.element_ty), mask=mask)
-    tl.store(features + plane, k.to(features.dtype.element_ty), mask=mask)
-    tl.store(features + 2 * plane, (v * root).to(features.dtype.element_ty), mask=mask)
-
-
-@triton.jit
-@no_type_check
-def _features(x, rms, scale, rows, d, row_stride, mask, TOKENS: tl.constexpr):
-    raw = tl.load(x + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
-    inverse = tl.load(rms + rows, mask=rows < TOKENS, other=0.0)
-    return tl.maximum(raw * inverse[:, None] * scale[None, :], 0.0)
+    weights += row
+    tl.store(weights + h * rows, root, mask=h < HEADS)
+    tl.store(weights + (HEADS + h) * rows, root * inverse, mask=h < HEADS)
+    tl.store(weights + (2 * HEADS + h) * rows, root * root * inverse, mask=h < HEADS)
 
 
 @triton.jit
@@ -108,17 +89,34 @@ def _rotated(x, table, rows, d, mask, D: tl.constexpr, BLOCK_S: tl.constexpr, BL
 
 @triton.jit
 @no_type_check
+def _store_transition(target, product, square, plane, SPLIT: tl.constexpr):
+    """A matrix, or two bf16 numbers for each of its own: they hold 16 bits of it and suit tensor cores."""
+    if SPLIT:
+        high = product.to(target.dtype.element_ty)
+        tl.store(target + square, high)
+        tl.store(target + plane + square, (product - high.to(tl.float32)).to(target.dtype.element_ty))
+    else:
+        tl.store(target + square, product)
+
+
+@triton.jit
+@no_type_check
 def _summary_kernel(
-    features,
-    write_logit,
+    key,
+    value,
+    weights,
+    key_scale,
+    table,
     decay_logit,
     log_rate,
     rate_bias,
-    matrices,
+    transitions,
+    update,
     norm_update,
     decay,
-    rows,
-    write_stride,
+    num_frames,
+    num_rows,
+    row_stride,
     decay_stride,
     factor,
     HEADS: tl.constexpr,
@@ -127,45 +125,70 @@ def _summary_kernel(
     BLOCK_S: tl.constexpr,
     BLOCK_D: tl.constexpr,
     STAGES: tl.constexpr,
+    SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """A frame's sums of outer products: transition (0), update (1), denominator's transition (2)."""
-    frame, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
-    kind = tl.program_id(1)
-    first = frame.to(tl.int64) * TOKENS
-    plane = rows.to(tl.int64) * HEADS * D
-    d = tl.arange(0, BLOCK_D)
-    features += first * (HEADS * D) + head * D
-    # rotated keys with themselves, values with rotated keys, keys with themselves
-    left = features + plane * ((kind == 1) * 2 + (kind == 2) * 1)
-    right = features + plane * (kind == 2)
-    product = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
-    for start in tl.range(0, TOKENS, BLOCK_S, num_stages=STAGES):
-        tokens = start + tl.arange(0, BLOCK_S)
-        mask = (tokens < TOKENS)[:, None] & (d < D)[None, :]
-        place = tokens[:, None] * (HEADS * D) + d[None, :]
-        x = tl.load(left + place, mask=mask, other=0.0)
-        y = tl.load(right + place, mask=mask, other=0.0)
-        product = tl.dot(tl.trans(x), y, product, input_precision=PRECISION)
+    """A frame's sums of outer products: transition (0), update (1), both of the denominator (2)."""
     summary = tl.program_id(0).to(tl.int64)
+    frame, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
+    first = frame.to(tl.int64) * TOKENS
+    d = tl.arange(0, BLOCK_D)
     area = BLOCK_D * BLOCK_D
-    target = matrices + (kind * tl.num_programs(0).to(tl.int64) + summary) * area
-    weight = tl.where(kind == 1, factor, factor * factor)
-    tl.store(target + d[:, None] * BLOCK_D + d[None, :], product * weight)
-    if kind == 2:
+    square = d[:, None] * BLOCK_D + d[None, :]
+    plane = tl.num_programs(0).to(tl.int64) * area
+    scale = tl.load(key_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
+    key += first * row_stride + head * D
+    weights += head * num_rows + first
+    value += first * row_stride + head * D
+    table += (frame % num_frames).to(tl.int64) * TOKENS * D
+    kind = tl.program_id(1)
+    # the kinds share little: what a tile needs of another kind's work is cheaper made again than waited for
+    if kind == 0:
+        moved = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
+        for start in tl.range(0, TOKENS, BLOCK_S, num_stages=STAGES):
+            rows = start + tl.arange(0, BLOCK_S)
+            mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
+            weight = tl.load(weights + HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
+            k = tl.load(key + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
+            k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
+            k = _rotated(k, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(value.dtype.element_ty)
+            moved = tl.dot(tl.trans(k), k, moved, input_precision=PRECISION)
+        _store_transition(transitions + summary * area, moved * (factor * factor), square, plane, SPLIT)
+    elif kind == 1:
+        added = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
+        for start in tl.range(0, TOKENS, BLOCK_S, num_stages=STAGES):
+            rows = start + tl.arange(0, BLOCK_S)
+            mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
+            place = rows[:, None] * row_stride + d[None, :]
+            weight = tl.load(weights + 2 * HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
+            k = tl.load(key + place, mask=mask, other=0.0).to(tl.float32)
+            k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
+            k = _rotated(k, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(value.dtype.element_ty)
+            v = tl.load(value + place, mask=mask, other=0.0)
+            added = tl.dot(tl.trans(v), k, added, input_precision=PRECISION)
+        tl.store(update + summary * area + square, added * factor)
+    else:
+        moved = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
         written = tl.zeros((BLOCK_D,), dtype=tl.float32)
         logits = tl.zeros((BLOCK_S,), dtype=tl.float32)
-        write_logit += first * write_stride + head
         decay_logit += first * decay_stride + head
         for start in tl.range(0, TOKENS, BLOCK_S, num_stages=STAGES):
-            tokens = start + tl.arange(0, BLOCK_S)
-            mask = (tokens < TOKENS)[:, None] & (d < D)[None, :]
-            place = tokens[:, None] * (HEADS * D) + d[None, :]
-            k = tl.load(right + place, mask=mask, other=0.0).to(tl.float32)
-            logit = tl.load(write_logit + tokens * write_stride, mask=tokens < TOKENS, other=0.0)
-            written += tl.sum(k * tl.sqrt(tl.sigmoid(logit.to(tl.float32)))[:, None], axis=0)
-            logit = tl.load(decay_logit + tokens * decay_stride, mask=tokens < TOKENS, other=0.0)
+            rows = start + tl.arange(0, BLOCK_S)
+            mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
+            root = tl.load(weights + rows, mask=rows < TOKENS, other=0.0)
+            weight = tl.load(weights + HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
+            # loaded here, or Triton 3.7 fails to place it
+            scale = tl.load(key_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
+            k = tl.load(key + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
+            k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
+            written += tl.sum(k * root[:, None], axis=0)
+            k = k.to(value.dtype.element_ty)
+            moved = tl.dot(tl.trans(k), k, moved, input_precision=PRECISION)
+            logit = tl.load(decay_logit + rows * decay_stride, mask=rows < TOKENS, other=0.0)
             logits += logit.to(tl.float32)
+        parts = 2 if SPLIT else 1
+        transitions += parts * plane + summary * area
+        _store_transition(transitions, moved * (factor * factor), square, plane, SPLIT)
         tl.store(norm_update + summary * BLOCK_D + d, written * factor)
         rate = tl.sum(logits, axis=0) / TOKENS + tl.load(rate_bias + head).to(tl.float32)
         # softplus without overflow
@@ -176,9 +199,8 @@ def _summary_kernel(
 @triton.jit
 @no_type_check
 def _scan_kernel(
-    transition,
+    transitions,
     update,
-    norm_transition,
     norm_update,
     decay,
     is_chunk_end,
@@ -190,73 +212,71 @@ def _scan_kernel(
     last_denominator,
     num_frames,
     HAS_STATE: tl.constexpr,
+    SPLIT: tl.constexpr,
     HEADS: tl.constexpr,
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
     ROWS: tl.constexpr,
-    PRECISION: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
-    """One tile of state rows (or the denominator) through all frames, in one direction.
+    """One tile of state rows, or the denominator as a tile of one row, through all frames in one direction.
 
     `past` holds two planes: the state of the frame and all before it, and that of the later frames of its
     chunk.
     """
     batch, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
-    tile, is_backward = tl.program_id(1), tl.program_id(2)
+    is_norm = tl.program_id(1) * ROWS >= BLOCK_D
+    is_backward = tl.program_id(2)
+    r = tl.where(is_norm, 0, tl.program_id(1) * ROWS) + tl.arange(0, ROWS)
     d = tl.arange(0, BLOCK_D)
     square = d[:, None] * BLOCK_D + d[None, :]
     area = BLOCK_D * BLOCK_D
     first = (batch * num_frames).to(tl.int64)
     planes = tl.num_programs(0).to(tl.int64) * num_frames
-    if tile * ROWS < BLOCK_D:
-        r = tile * ROWS + tl.arange(0, ROWS)
-        rows = r[:, None] * BLOCK_D + d[None, :]
-        inside = (r < D)[:, None] & (d < D)[None, :]
-        outer = tl.program_id(0).to(tl.int64) * D * D + r[:, None] * D + d[None, :]
-        state = tl.zeros((ROWS, BLOCK_D), dtype=tl.float32)
-        if HAS_STATE:
-            state = tl.load(numerator + outer, mask=inside & (is_backward == 0), other=0.0)
-        for step in range(num_frames):
-            # backward, a frame takes in the one after it, and nothing where its chunk ends
-            frame = step + is_backward * (num_frames - 1 - 2 * step)
-            source = tl.minimum(frame + is_backward, num_frames - 1)
-            keep = 1.0 - is_backward * tl.load(is_chunk_end + frame)
-            index = (first + source) * HEADS + head
-            m = tl.load(transition + index * area + square)
-            u = tl.load(update + index * area + rows)
-            gamma = tl.load(decay + index)
-            state = keep * (gamma * (state - tl.dot(state, m, input_precision=PRECISION)) + u)
-            place = is_backward * planes + (first + frame) * HEADS + head
-            tl.store(past + place * area + rows, state.to(past.dtype.element_ty))
-        if is_backward == 0:
-            tl.store(last_numerator + outer, state, mask=inside)
-    else:
-        norm = tl.zeros((BLOCK_D,), dtype=tl.float32)
-        corner = tl.program_id(0).to(tl.int64) * D + d
-        if HAS_STATE:
-            norm = tl.load(denominator + corner, mask=(d < D) & (is_backward == 0), other=0.0)
-        for step in range(num_frames):
-            # backward, a frame takes in the one after it, and nothing where its chunk ends
-            frame = step + is_backward * (num_frames - 1 - 2 * step)
-            source = tl.minimum(frame + is_backward, num_frames - 1)
-            keep = 1.0 - is_backward * tl.load(is_chunk_end + frame)
-            index = (first + source) * HEADS + head
-            # P is symmetric, so rows may stand for columns
-            m = tl.load(norm_transition + index * area + square)
-            moved = tl.sum(m * norm[None, :], axis=1)
-            gamma = tl.load(decay + index)
-            norm = keep * (gamma * (norm - moved) + tl.load(norm_update + index * BLOCK_D + d))
-            place = is_backward * planes + (first + frame) * HEADS + head
-            tl.store(past_norm + place * BLOCK_D + d, norm)
-        if is_backward == 0:
-            tl.store(last_denominator + corner, norm, mask=d < D)
+    rows, columns = r[:, None] * BLOCK_D + d[None, :], (r * 0)[:, None] + d[None, :]
+    # masks choose between matrix and vector, so that both run the same code
+    of_matrix = (r >= 0)[:, None] & (d >= 0)[None, :] & (is_norm == 0)
+    of_vector = (r == 0)[:, None] & (d >= 0)[None, :] & is_norm
+    inside = of_matrix & (r < D)[:, None] & (d < D)[None, :]
+    vector_inside = of_vector & (d < D)[None, :]
+    outer = tl.program_id(0).to(tl.int64) * D * D + r[:, None] * D + d[None, :]
+    corner = tl.program_id(0).to(tl.int64) * D + columns
+    state = tl.zeros((ROWS, BLOCK_D), dtype=tl.float32)
+    if HAS_STATE:
+        state += tl.load(numerator + outer, mask=inside & (is_backward == 0), other=0.0)
+        state += tl.load(denominator + corner, mask=vector_inside & (is_backward == 0), other=0.0)
+    parts = 2 if SPLIT else 1
+    transitions += tl.where(is_norm, parts * planes * area, 0)
+    for step in tl.range(0, num_frames, num_stages=STAGES):
+        # backward, a frame takes in the one after it, and nothing where its chunk ends
+        frame = step + is_backward * (num_frames - 1 - 2 * step)
+        source = tl.minimum(frame + is_backward, num_frames - 1)
+        keep = 1.0 - is_backward * tl.load(is_chunk_end + frame)
+        index = (first + source) * HEADS + head
+        u = tl.load(update + index * area + rows, mask=of_matrix, other=0.0)
+        u += tl.load(norm_update + index * BLOCK_D + columns, mask=of_vector, other=0.0)
+        gamma = tl.load(decay + index)
+        m = tl.load(transitions + index * area + square)
+        if SPLIT:
+            high = state.to(transitions.dtype.element_ty)
+            low = (state - high.to(tl.float32)).to(transitions.dtype.element_ty)
+            moved = tl.dot(low, m, tl.dot(high, m))
+            m = tl.load(transitions + (planes + index) * area + square)
+            moved = tl.dot(high, m, moved)
+        else:
+            moved = tl.dot(state, m, input_precision="ieee")
+        state = keep * (gamma * (state - moved) + u)
+        place = is_backward * planes + (first + frame) * HEADS + head
+        tl.store(past + place * area + rows, state.to(past.dtype.element_ty), mask=of_matrix)
+        tl.store(past_norm + place * BLOCK_D + columns, state, mask=of_vector)
+    tl.store(last_numerator + outer, state, mask=inside & (is_backward == 0))
+    tl.store(last_denominator + corner, state, mask=vector_inside & (is_backward == 0))
 
 
 @triton.jit
 @no_type_check
 def _output_kernel(
     query,
-    query_rms,
     query_scale,
     table,
     gate,
@@ -266,39 +286,50 @@ def _output_kernel(
     row_stride,
     gate_stride,
     num_frames,
+    tiles_per_program,
     eps,
     HEADS: tl.constexpr,
     TOKENS: tl.constexpr,
     D: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    STAGES: tl.constexpr,
+    FAST: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
+    """Some tiles of a frame's tokens, one after the other, read the head's state."""
     frame, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
     first = frame.to(tl.int64) * TOKENS
     plane = tl.num_programs(0).to(tl.int64)
     place = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, BLOCK_D)
-    rows = tl.program_id(1) * BLOCK_S + tl.arange(0, BLOCK_S)
-    mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
     query += first * row_stride + head * D
+    gate += first * gate_stride + head * D
+    out += first * (HEADS * D) + head * D
     table += (frame % num_frames).to(tl.int64) * TOKENS * D
-    scale = tl.load(query_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
-    q = _features(query, query_rms + first, scale, rows, d, row_stride, mask, TOKENS)
-    norm = tl.load(past_norm + place * BLOCK_D + d) + tl.load(past_norm + (plane + place) * BLOCK_D + d)
-    divisor = tl.sum(q * norm[None, :], axis=1) + eps
-    q = _rotated(q, table, rows, d, mask, D, BLOCK_S, BLOCK_D)
+    # a read is linear in the state, so one read of the sum serves both directions
     square = d[:, None] * BLOCK_D + d[None, :]
     area = BLOCK_D * BLOCK_D
-    q = q.to(past.dtype.element_ty)
-    read = tl.dot(q, tl.trans(tl.load(past + place * area + square)), input_precision=PRECISION)
-    later = tl.load(past + (plane + place) * area + square)
-    read = tl.dot(q, tl.trans(later), read, input_precision=PRECISION) / divisor[:, None]
-    offset = (first + rows)[:, None] * gate_stride + head * D + d[None, :]
-    opening = tl.load(gate + offset, mask=mask, other=0.0).to(tl.float32)
-    read = read * opening * tl.sigmoid(opening)
-    offset = (first + rows)[:, None] * (HEADS * D) + head * D + d[None, :]
-    tl.store(out + offset, read.to(out.dtype.element_ty), mask=mask)
+    state = tl.load(past + place * area + square).to(tl.float32)
+    state += tl.load(past + (plane + place) * area + square).to(tl.float32)
+    state = tl.trans(state.to(past.dtype.element_ty))
+    norm = tl.load(past_norm + place * BLOCK_D + d) + tl.load(past_norm + (plane + place) * BLOCK_D + d)
+    scale = tl.load(query_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
+    start = tl.program_id(1) * tiles_per_program * BLOCK_S
+    stop = tl.minimum(start + tiles_per_program * BLOCK_S, TOKENS)
+    for tile in tl.range(start, stop, BLOCK_S, num_stages=STAGES):
+        rows = tile + tl.arange(0, BLOCK_S)
+        mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
+        q = tl.load(query + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
+        q = tl.maximum(q * scale[None, :], 0.0)
+        inverse = 1.0 / (tl.sum(q * norm[None, :], axis=1) + eps)
+        q = _rotated(q, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(past.dtype.element_ty)
+        read = tl.dot(q, state, input_precision=PRECISION)
+        offset = rows[:, None] * gate_stride + d[None, :]
+        opening = tl.load(gate + offset, mask=mask, other=0.0).to(tl.float32)
+        read *= inverse[:, None] * silu(opening, FAST)
+        offset = rows[:, None] * (HEADS * D) + d[None, :]
+        tl.store(out + offset, read.to(out.dtype.element_ty), mask=mask)
 
 
 @lru_cache(maxsize=64)
@@ -332,20 +363,20 @@ def forward(
         return torch.empty(shape, device=device, dtype=dtype)
 
     num_rows = b * frames * tokens
-    rms, features = empty(2, num_rows), empty(3, num_rows, dim, dtype=given.query.dtype)
-    _feature_kernel[(num_rows,)](
-        given.query, given.key, given.value, given.key_scale, table, given.write_logit, rms[0], rms[1],
-        features, stride, given.write_logit.stride(2), num_rows, frames * tokens, NORM_EPS,
-        WIDTH=width, DIM=dim, BLOCK=triton.next_power_of_2(dim), num_warps=8,
+    weights = empty(3, heads, num_rows)
+    _weight_kernel[(num_rows,)](
+        given.key, given.write_logit, weights, stride, given.write_logit.stride(2), NORM_EPS, HEADS=heads,
+        BLOCK_H=triton.next_power_of_2(heads), DIM=dim, BLOCK=triton.next_power_of_2(dim), num_warps=4,
     )  # fmt: skip
     count = b * frames * heads
-    matrices, vectors, decay = empty(3, count, block, block), empty(count, block), empty(count)
+    transitions = empty(4 if is_half else 2, count, block, block, dtype=narrow)
+    update, vectors, decay = empty(count, block, block), empty(count, block), empty(count)
     constants = {"HEADS": heads, "D": width, "BLOCK_D": block}
     _summary_kernel[(count, 3)](
-        features, given.write_logit, given.decay_logit, given.log_rate, given.rate_bias,
-        matrices, vectors, decay, num_rows,
-        given.write_logit.stride(2), given.decay_logit.stride(2), (width * tokens) ** -0.5,
-        TOKENS=tokens, BLOCK_S=tiles.summary_tokens, STAGES=tiles.summary_stages,
+        given.key, given.value, weights, given.key_scale, table, given.decay_logit, given.log_rate,
+        given.rate_bias, transitions, update, vectors, decay, frames, num_rows, stride,
+        given.decay_logit.stride(2), (width * tokens) ** -0.5,
+        TOKENS=tokens, BLOCK_S=tiles.summary_tokens, STAGES=tiles.summary_stages, SPLIT=is_half,
         PRECISION=precision, num_warps=tiles.summary_warps, **constants,
     )  # fmt: skip
     past = empty(2, count, block, block, dtype=narrow)
@@ -356,15 +387,16 @@ def forward(
     start_norm = denominator.contiguous() if denominator is not None else last_norm
     state_rows = min(tiles.state_rows, block)
     _scan_kernel[(b * heads, block // state_rows + 1, 2)](
-        matrices[0], matrices[1], matrices[2], vectors, decay, _chunk_ends(tuple(chunks), device),
-        start, start_norm, past, past_norm, last, last_norm, frames, HAS_STATE=has_state, ROWS=state_rows,
-        PRECISION=tiles.scan_precision, num_warps=tiles.scan_warps, num_stages=tiles.scan_stages, **constants,
+        transitions, update, vectors, decay, _chunk_ends(tuple(chunks), device), start, start_norm,
+        past, past_norm, last, last_norm, frames, HAS_STATE=has_state, SPLIT=is_half, ROWS=state_rows,
+        STAGES=tiles.scan_stages, num_warps=tiles.scan_warps, **constants,
     )  # fmt: skip
     out = empty(b, frames, tokens, dim, dtype=given.value.dtype)
-    _output_kernel[(count, triton.cdiv(tokens, tiles.output_tokens))](
-        given.query, rms[0], given.query_scale, table, given.output_logit, past, past_norm, out,
-        stride, given.output_logit.stride(2), frames, EPS,
-        TOKENS=tokens, BLOCK_S=tiles.output_tokens,
+    num_tiles = triton.cdiv(tokens, tiles.output_tokens)
+    _output_kernel[(count, triton.cdiv(num_tiles, tiles.output_tiles))](
+        given.query, given.query_scale, table, given.output_logit, past, past_norm, out,
+        stride, given.output_logit.stride(2), frames, tiles.output_tiles, EPS,
+        TOKENS=tokens, BLOCK_S=tiles.output_tokens, STAGES=tiles.output_stages, FAST=tiles.is_fast,
         PRECISION=precision, num_warps=tiles.output_warps, **constants,
     )  # fmt: skip
     return out, last, last_norm
