@@ -44,7 +44,7 @@ class LiveBenchArguments:
         arg(
             metavar="N",
             help="sessions that may share a model call",
-            help_behavior_hint="(default: 1 on a CPU, 8 on a GPU)",
+            help_behavior_hint="(default: 1, or 8 on a GPU without graphs)",
         ),
     ] = None
     graphs: Annotated[
