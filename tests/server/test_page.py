@@ -116,6 +116,15 @@ def test_a_dropped_connection_is_taken_up_again(browser, live):
     assert tab.run("document.getElementById('state').textContent") == "live"
 
 
+def test_an_order_given_while_the_connection_is_away_is_not_lost(browser, live):
+    tab = start(browser, live)
+    tab.run("window.vivace.link.socket.close()")
+    tab.wait("!window.vivace.link.isOpen")
+    apply(tab, "grey 230")
+    tab.wait(f"Math.abs({GREY_OF_CANVAS} - 230) < 8")
+    assert not tab.errors
+
+
 def test_two_browsers_do_not_see_each_others_stream(browser, live):
     dark = start(browser, live, prompt="grey 20")
     with Browser() as other:

@@ -39,7 +39,7 @@ function median(values) {
 }
 
 function order(message) {
-  if (!page.link?.sendNow(message)) toast("not connected; trying again", true);
+  if (!page.link?.send(message)) toast("not connected; trying again", true);
 }
 
 // -- session
