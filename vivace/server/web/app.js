@@ -383,7 +383,6 @@ byId("transport").onchange = () => { if (page.link) restartTransport(); };
 for (const button of document.querySelectorAll("[data-rewind]")) {
   button.onclick = () => rewind(Number(button.dataset.rewind));
 }
-for (const input of document.querySelectorAll("#sharing input")) input.onfocus = () => input.select();
 setUpAsking(applyPrompt);
 onDrop((file) => choose(() => source.useClip(file)));
 onKeys({
