@@ -23,6 +23,7 @@ from vivace.diffusion.sampler import sample, shifted_sigmas
 from vivace.layers.attention import SoftmaxSpec
 from vivace.layers.gdn import GdnSpec
 from vivace.models.streaming_dit import DitSpec, DitState, StreamingDit, TextContext, hybrid_mixers
+from vivace.training.clip_velocity import ClipVelocity
 from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss
 
 Latent = Float[Tensor, "b c t h w"]
@@ -83,6 +84,7 @@ def train(num_train_steps: int, seed: int = 0) -> tuple[StreamingDit, list[float
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = StreamingDit(SPEC)
+    velocity = ClipVelocity(model, FLOW.chunks(9))
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-3, betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 8e-3, total_steps=num_train_steps, pct_start=0.1
@@ -95,7 +97,7 @@ def train(num_train_steps: int, seed: int = 0) -> tuple[StreamingDit, list[float
         noise = torch.randn(target.shape, generator=generator)
         weight = torch.ones_like(target[:, :1])
         batch = EditBatch(source, target, target, noise, weight, *text_features(instructions))
-        loss, _ = edit_flow_loss(model, batch, FLOW, generator)
+        loss, _ = edit_flow_loss(velocity, batch, FLOW, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

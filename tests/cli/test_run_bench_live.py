@@ -34,13 +34,15 @@ def test_every_way_is_measured_and_the_delay_adds_up(run, toy_folder, tmp_path, 
         assert found["num_sent"] == 50
         assert found["num_unread"] < 10
         # a frame is late by its chunk, the model and what is added, and that by its parts
-        parts = sum(found[name]["mean_ms"] for name in ("span", "model", "added"))
+        parts = sum(found[name]["mean_ms"] for name in ("buffering", "model", "added"))
         assert parts == pytest.approx(found["delay"]["mean_ms"], rel=0.01)
-        added = sum(found[name]["mean_ms"] for name in ("leg_in", "engine", "playout", "leg_out"))
+        added = sum(found[name]["mean_ms"] for name in ("leg_in", "engine", "held", "leg_out"))
         assert added == pytest.approx(found["added"]["mean_ms"], rel=0.01, abs=0.5)
         assert found["leg_in"]["p50_ms"] > 0
         assert found["leg_out"]["p50_ms"] > 0
-        assert found["span"]["p50_ms"] == pytest.approx(150, rel=0.2)
+        assert found["buffering"]["p50_ms"] == pytest.approx(150, rel=0.2)
+        # an even stream costs less than a frame's time
+        assert found["held"]["p99_ms"] < 80
     (page,) = tmp_path.glob("*-live-*-1-threads.md")
     text = page.read_text()
     assert "## one session over loopback WebSocket" in text
@@ -50,12 +52,26 @@ def test_every_way_is_measured_and_the_delay_adds_up(run, toy_folder, tmp_path, 
     assert "| prompt change to first frame |" in outcome.err
 
 
+def test_a_sweep_is_one_table(run, toy_folder, tmp_path):
+    words = ("--sweep", "--sessions", 2, 1, "--write", tmp_path, "--json")
+    outcome = run("bench", "live", "--model", toy_folder, *FEW, *words)
+    assert outcome.code == 0, outcome.err
+    # a busy machine may not bear the second one
+    assert [one["settings"]["num_sessions"] for one in outcome.report["runs"]] in ([1], [1, 2])
+    (page,) = tmp_path.glob("*-live-*-sweep-*.md")
+    text = page.read_text()
+    assert "vivace bench live --sweep --sessions 2 1 --duration 2.5" in text
+    assert "| 1 | " in text
+    assert "Sessions at 20 frames a second, 64x48, 2.5 s each" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("--write", "nowhere/at/all"), "there is no folder"),
         (("--over", "websocket", "--duration", 1), "at least 1 session, 4 s"),
         (("--over", "process", "--sessions", 0), "at least 1 session"),
+        (("--sweep", "--duration", 101), "at most 100 s for the whole sweep"),
         (("--over", "process", "--steps", 9), "1 to 8"),
         (("--over", "websocket", "--steps", 9), "1 to 8"),
         (("--over", "websocket", "--size", "70x50", "--duration", 9), "the model edits at 64x48"),

@@ -1,8 +1,10 @@
-"""Network inputs from senders on this machine: MPEG-TS over UDP, HLS over HTTP, RTSP over TCP."""
+"""Network inputs from senders on this machine: MPEG-TS over UDP, HLS over HTTP, RTSP and RTMP over TCP."""
 
 import base64
 import socket
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +19,8 @@ import numpy as np
 import pytest
 
 from small_clips import picture, write_clip
+from vivace.core.errors import InputError
+from vivace.data import media_input
 from vivace.data.video_source import open_source
 
 NUM_FRAMES = 50
@@ -89,6 +93,66 @@ def test_a_transport_stream_over_udp(clip):
         frames, num_audio = first_frames(address, 20)
     assert frames.shape == (20, 48, 80, 3)
     assert num_audio > 3
+
+
+# PyAV keeps Python's lock while an output connects, so the sender is a process of its own.
+PUBLISHER = """
+import sys, time, av
+def publish(clip, address):
+    start_s = time.monotonic()
+    with av.open(clip) as source, av.open(address, "w", format="flv") as output:
+        copies = {one.index: output.add_stream_from_template(one) for one in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                due_s = start_s + float(packet.dts * packet.time_base)
+                time.sleep(max(0.0, due_s - time.monotonic()))
+                packet.stream = copies[packet.stream_index]
+                output.mux(packet)
+for _ in range(100):
+    try:
+        publish(*sys.argv[1:])
+        break
+    except OSError:
+        time.sleep(0.1)
+"""
+
+
+@contextmanager
+def publishing(clip: Path, address: str) -> Iterator[None]:
+    """A program that sends to an RTMP server once there is one."""
+    process = subprocess.Popen([sys.executable, "-c", PUBLISHER, str(clip), address])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_rtmp_is_listened_for(clip):
+    address = f"rtmp://127.0.0.1:{free_port()}/live/key"
+    with publishing(clip, address), open_source(f"{address}?listen", has_audio=True) as source:
+        assert (source.info.width_px, source.info.height_px) == (80, 48)
+        frames = list(source)
+        num_audio = len(source.take_audio())
+    assert len(frames) == NUM_FRAMES
+    assert num_audio > 10
+    # that the sender has finished is no damage
+    assert not source.was_truncated
+    times = np.array([float(frame.time_s) for frame in frames])
+    assert np.diff(times) == pytest.approx(np.full(NUM_FRAMES - 1, 0.04), abs=0.002)
+
+
+def test_nobody_sends_to_a_listener(monkeypatch):
+    monkeypatch.setattr(media_input, "LISTEN_S", 0.5)
+    monkeypatch.setattr(media_input, "LISTEN_TURN_S", 0.4)
+    address = f"rtmp://127.0.0.1:{free_port()}/live/key"
+    with pytest.raises(InputError, match=r"nobody sent anything to .* within 0\.5 s"):
+        open_source(f"{address}?listen")
+
+
+def test_an_address_of_another_machine_cannot_be_listened_on():
+    with pytest.raises(InputError, match="must be an address of this machine"):
+        open_source(f"rtmp://192.0.2.1:{free_port()}/live/key?listen")
 
 
 def test_hls_over_http(tmp_path):

@@ -93,6 +93,16 @@ def test_the_queue_holds_at_least_a_chunk():
     assert deliver(session, 2.0) == [16, 17, 18, 19]
 
 
+def test_a_chunk_is_due_when_the_frames_of_the_next_one_have_come():
+    session = opened()
+    feed(session, range(1))
+    # the first chunk has one frame, the second one four
+    assert session.next_deadline_s == pytest.approx(0.0 + 0.4)
+    taken = session.take_chunk(0.0)
+    assert taken is not None
+    assert taken.deadline_s == pytest.approx(0.4)
+
+
 def test_a_deadline_does_not_move_while_frames_are_dropped():
     session = opened()
     feed(session, range(1))

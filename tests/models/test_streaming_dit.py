@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -206,3 +208,23 @@ def test_an_impossible_spec_is_refused(change, message):
     data = {**to_json(SPEC), **{name: list(v) if isinstance(v, tuple) else v for name, v in change.items()}}
     with pytest.raises(ConfigError, match=message):
         from_json(DitSpec, data)
+
+
+def test_only_a_model_that_is_told_places_can_tell_left_from_right():
+    def answer(octaves: int, x: Tensor) -> Tensor:
+        dit = model(replace(SPEC, place_octaves=octaves))
+        return dit(x, torch.full((1, 1), 0.5), text(dit), write=False)[0]
+
+    even = torch.ones(1, 6, 1, 4, 6)
+    plain, told = answer(0, even), answer(2, even)
+    # without places only the picture's border differs, and from the middle it is equally far to either side
+    assert (told[..., 2] - told[..., 3]).abs().max() > 10 * (plain[..., 2] - plain[..., 3]).abs().max()
+
+
+def test_a_model_that_is_given_places_starts_as_what_it_was():
+    dit, x = model(), clip(3)
+    told = StreamingDit(replace(SPEC, place_octaves=3))
+    missing = told.load_state_dict(dit.state_dict(), strict=False).missing_keys
+    assert missing == ["place.weight"]
+    outputs = [each(x, torch.zeros(1, 1), text(dit), write=False)[0] for each in (dit, told)]
+    assert torch.equal(*outputs)

@@ -61,6 +61,21 @@ def test_replayed_calls_give_the_same_frames_and_memories(plain, replayed):
     assert replayed.vae._encode.num_recordings() == replayed.vae._decode.num_recordings() == 1
 
 
+def test_recording_at_first_sight_gives_the_same_frames(plain):
+    replayed = EditPipeline(
+        GraphedVae(plain.vae, RerunSteps, settled_calls=0, max_recordings=8),
+        plain.dit,
+        plain.prompts,
+        device=plain.device,
+        dtype=plain.dtype,
+        graphs=RerunGraphs(plain.dit, settled_chunks=0, max_signatures=8),
+    )
+    for seed in (0, 1):
+        assert torch.equal(edit(replayed, film(seed)), edit(plain, film(seed)))
+        # the first call of a stream and all others
+        assert replayed.vae._encode.num_recordings() == replayed.vae._decode.num_recordings() == 2
+
+
 def test_a_stream_is_rewound_to_a_clone_and_goes_on_the_same_way(replayed):
     stream = replayed.open("make it night", SETTINGS)
     replayed.step(stream, film()[:21])

@@ -135,6 +135,38 @@ def test_old_recordings_are_dropped():
         assert replayed.num_recordings() <= 2
 
 
+@pytest.mark.parametrize("last_step", [False, True])
+def test_recording_at_first_sight_replays_every_chunk_of_the_second_stream(last_step):
+    dit = model()
+    replayed = RerunGraphs(dit, settled_chunks=0, max_signatures=16)
+    prompts = [text(dit)] * 6
+    for seed in (0, 500):
+        assert_same_stream(
+            stream(replayed, prompts, seed, last_step=last_step),
+            list(stream(dit, prompts, seed, last_step=last_step)),
+        )
+        # no memory, and what sink and window hold while they fill up
+        assert replayed.num_recordings() == 2 * 3
+
+
+def test_what_was_dropped_has_to_settle_again():
+    dit = model()
+    replayed = RerunGraphs(dit, settled_chunks=2, max_signatures=1)
+    prompts = [text(dit)] * 6
+    shapes = [
+        model(SPEC).embed_text(torch.zeros(1, n, 10), torch.ones(1, n, dtype=torch.bool)) for n in (3, 4)
+    ]
+    *_, (_, state, _) = stream(dit, prompts, 0)
+    num_recorded = []
+    capture = replayed._capture
+    replayed._capture = lambda *given: num_recorded.append(1) or capture(*given)  # type: ignore[method-assign]
+    for turn in range(12):
+        kept = state.clone()
+        replayed(clip(turn), torch.zeros(1, 1), shapes[turn % 2], kept, write=False)
+    # without settling again all but the first four turns would record
+    assert len(num_recorded) == 4
+
+
 @pytest.mark.gpu
 class TestOnGpu:
     """Real graphs."""

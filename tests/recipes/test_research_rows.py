@@ -11,16 +11,8 @@ from vivace.layers.gdn import GdnMixer, GdnSpec
 from vivace.layers.rope import rotation_table
 from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.video_vae import VideoVae
-from vivace.recipes.research_rows import (
-    Bench,
-    RowConfig,
-    ScaledKeyMixer,
-    Variant,
-    build,
-    count_spikes,
-    run,
-    table,
-)
+from vivace.recipes.research_rows import Bench, RowConfig, count_spikes, run, table
+from vivace.recipes.research_variants import ScaledKeyMixer, Variant, build
 from vivace.recipes.tiny_edit import tiny_edit_spec
 
 SMALL = RowConfig(

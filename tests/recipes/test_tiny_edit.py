@@ -4,21 +4,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from vivace.catalog.model_folder import BUNDLED
 from vivace.core.falling_noise import WEATHER
 from vivace.data.clips import ClipStore
-from vivace.data.edit_pairs import SNOW, make_pair
+from vivace.data.edit_pairs import SNOW, EditFamily, make_pair
+from vivace.data.local_families import LOCAL_GROUPS
 from vivace.data.training_pairs import ALL
 from vivace.diffusion.noise import stream_noise
+from vivace.layers.attention import SoftmaxSpec
+from vivace.layers.gdn import GdnSpec
 from vivace.models.perceptual import Lpips
 from vivace.models.prompt_encoder import PromptEncoder
-from vivace.models.streaming_dit import StreamingDit
+from vivace.models.streaming_dit import StreamingDit, hybrid_mixers
 from vivace.models.video_vae import VideoVae
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsObjective
-from vivace.recipes.tiny_edit import EditObjective, tiny_edit_run, tiny_edit_spec
-from vivace.recipes.tiny_edit_student import StudentObjective, stream_clip, student_run
+from vivace.recipes.tiny_edit import EditObjective, grown, tiny_edit_run, tiny_edit_spec
+from vivace.recipes.tiny_edit_student import OwnMemory, StudentObjective, stream_clip, student_run
 from vivace.training.trainer import Trainer
 
 POOL = EditPoolConfig(
@@ -71,6 +75,37 @@ def test_a_pool_is_a_function_of_seed_and_index(vae, clips):
     assert not torch.equal(a.source, c.source)
     assert a.weight.shape == (4, 1, 3, 4, 6)
     assert a.weight.min() == 1
+    assert a.region.shape == (4, 1, 9, 64, 96)
+
+
+def test_what_stands_out_counts_more_where_it_is(vae, clips):
+    pools = EditPools(
+        replace(POOL, num_pairs=12, pair_share=0, local_share=0.5, reverse_share=0), clips, vae, 1
+    )
+    pool = pools.pool(0)
+    for family, weight, region in zip(pool.families, pool.weight, pool.region):
+        is_local = family in LOCAL_GROUPS[0] + LOCAL_GROUPS[1] + LOCAL_GROUPS[2]
+        falls = isinstance(family, EditFamily) and family.edit.particles is not None
+        assert (region.max() > 0) == (weight.max() > 1) == (is_local or falls), family.name
+        if is_local:
+            assert weight[:, 1:].max() == 5
+            seen = F.adaptive_max_pool3d((region[:, 1:] > 0).float(), weight[:, 1:].shape[1:])
+            assert torch.equal(weight[:, 1:] > 1, seen > 0)
+    assert sum(f in LOCAL_GROUPS[0] for f in pool.families) > 0
+
+
+def test_an_editor_grows_into_another_spec_and_starts_as_what_it_was():
+    old, wide = editor(), tiny_edit_spec(48, 192)
+    softmax = SoftmaxSpec(num_sink_frames=1, window_frames=4, max_distance_frames=8)
+    narrow = replace(old.dit.spec, place_octaves=0, mixers=hybrid_mixers(6, 2, GdnSpec(), softmax))
+    small = InstructedEditor(StreamingDit(narrow), old.prompts)
+    torch.nn.init.normal_(small.dit.final.weight, std=0.02)
+    new = grown(small, replace(wide, dim=32, num_heads=2))
+    x, sigma = torch.randn(1, 96, 1, 4, 6), torch.tensor([[0.5]])
+    text = small.dit.embed_text(torch.randn(1, 3, 192), torch.ones(1, 3, dtype=torch.bool))
+    assert torch.equal(*(each.dit(x, sigma, text, write=False)[0] for each in (small, new)))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        grown(small, wide)
 
 
 def test_flakes_lie_where_the_noise_of_the_same_seed_says():
@@ -102,8 +137,9 @@ def test_a_stage_trains_exports_and_is_read_back(stage, vae, clips, bank, tmp_pa
     assert torch.equal(again.prompts.position, trainer.inference_weights()["prompts.position"].half().float())
 
 
-def test_the_student_learns_from_teacher_pictures_and_its_own_memory(vae, clips, bank, tmp_path: Path):
-    model, teacher = editor(), editor()
+@pytest.mark.parametrize("is_taught", [True, False])
+def test_the_student_learns_from_pictures_and_its_own_memory(is_taught, vae, clips, bank, tmp_path: Path):
+    model, teacher = editor(), editor() if is_taught else None
     run = short(student_run(1.0, 2))
     run = replace(run, teacher_steps=2, num_decoded=1, perceptual_frames=2)
     lpips = Lpips()
@@ -150,6 +186,20 @@ def test_streaming_a_clip_is_what_the_pipeline_does(vae, clips, bank):
     decoded = ((vae.decode(latent, None)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     difference = (decoded[0].permute(1, 2, 3, 0).int() - served.int()).abs()
     assert difference.max() <= 1
+
+
+def test_own_memory_follows_the_weights_that_are_trained(vae, clips):
+    model = editor()
+    torch.nn.init.normal_(model.dit.final.weight, std=0.02)
+    own = OwnMemory(model)
+    generator = torch.Generator().manual_seed(0)
+    noise, source = (torch.randn(2, 48, 3, 4, 6, generator=generator) for _ in range(2))
+    ids = [model.prompts.tokenize(words) for words in ("make it snow", "neon outlines")]
+    for _ in range(2):
+        made, plain = own(noise, source, ids, (1.0, 0.7)), stream_clip(model, noise, source, ids, (1.0, 0.7))
+        assert (made - plain).norm() / plain.norm() < 0.02
+        assert not made.is_inference()
+        torch.nn.init.normal_(model.dit.final.weight, std=0.05)
 
 
 def test_every_family_has_sentences(bank):

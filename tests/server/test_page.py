@@ -137,10 +137,15 @@ def test_the_page_fits_a_phone(browser, live):
     tab.size(390, 844, is_phone=True)
     assert tab.run("document.documentElement.scrollWidth") <= 390
     assert tab.run("document.getElementById('apply').getBoundingClientRect().bottom") <= 844
-    edited, source = (
-        f"document.getElementById('{name}').getBoundingClientRect().top" for name in ("edited-pane", "source")
-    )
-    assert tab.run(edited) < tab.run(source)
+    # the source lies in a corner of the edited picture
+    inside = """(() => {
+      const [edited, source] = ['edited-pane', 'source-pane'].map(
+        (name) => document.getElementById(name).getBoundingClientRect());
+      return source.top > edited.top && source.bottom < edited.bottom && source.width < edited.width / 2;
+    })()"""
+    assert tab.run(inside)
+    for name in ("apply", "edited-pane", "full"):
+        assert tab.run(f"document.getElementById('{name}').getBoundingClientRect().right") <= 390
 
 
 def test_strength_and_steps_change_the_running_stream_and_a_seed_starts_anew(browser, live):
@@ -177,4 +182,35 @@ def test_sound_goes_in_and_comes_back_where_it_is_asked_for(browser, live):
         })()"""
     )
     assert not tab.run("document.getElementById('edited-video').muted")
+    assert not tab.errors
+
+
+def test_earlier_instructions_come_back_with_the_arrow_keys(browser, live):
+    tab = start(browser, live, prompt="grey 10")
+    for prompt in ("grey 60", "grey 90"):
+        apply(tab, prompt)
+    tab.wait("window.vivace.past.length === 3")
+    tab.run(
+        "(p => { p.value = 'grey 1'; p.dispatchEvent(new Event('input')); })"
+        "(document.getElementById('prompt'))"
+    )
+    written = "document.getElementById('prompt').value"
+    seen = []
+    for key in ("ArrowUp", "ArrowUp", "ArrowDown", "ArrowDown"):
+        tab.run(
+            f"document.getElementById('prompt').dispatchEvent(new KeyboardEvent('keydown', {{key: '{key}'}}))"
+        )
+        seen.append(tab.run(written))
+    assert seen == ["grey 90", "grey 60", "grey 90", "grey 1"]
+
+
+def test_numbers_of_the_last_minute_are_drawn_and_a_recording_is_timed(browser, live):
+    tab = start(browser, live)
+    tab.run("document.getElementById('record').click()")
+    tab.wait("document.querySelector('#delay-line path').getAttribute('d')?.split('L').length > 2")
+    tab.wait("document.getElementById('recording-time').textContent === '0:02'")
+    assert "NaN" not in tab.run("document.querySelector('.readout').innerHTML")
+    tab.run("document.getElementById('record').click()")
+    tab.wait("!window.vivace.isRecording")
+    assert tab.run("document.querySelectorAll('#presets button').length") == 6
     assert not tab.errors

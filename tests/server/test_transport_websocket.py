@@ -311,6 +311,32 @@ def test_there_is_a_limit_to_viewers(serve: Serve):
     asyncio.run(talk())
 
 
+def test_there_is_a_limit_to_connections_that_only_listen(serve: Serve):
+    served = serve(ServerSettings(limits=Limits(num_listeners=2)))
+
+    async def talk() -> None:
+        opened = served.open("grey 50")
+        hub = served.parts.lobby.find(opened["session"])
+        async with served.client(opened, frames="none") as first:
+            await first.hear("welcome")
+            async with served.client(opened, frames="none") as second:
+                await second.hear("welcome")
+                async with served.client(opened, frames="none") as third:
+                    refused = await third.hear("error")
+                    assert refused["code"] == "busy"
+                    assert "2 connections" in refused["sentence"]
+                    with pytest.raises(ConnectionClosed):
+                        await third.hear("welcome")
+            # one that has left makes room
+            await asyncio.to_thread(until, lambda: len(hub.audience._listeners) == 1)
+            async with served.client(opened, frames="none") as fourth:
+                await fourth.hear("welcome")
+            await first.say("ping", nonce=1)
+            assert (await first.hear("pong"))["nonce"] == 1
+
+    asyncio.run(talk())
+
+
 def test_a_viewer_that_reads_nothing_holds_nobody_up(served: Served):
     async def talk() -> None:
         opened = served.open("grey 50", width_px=640, height_px=480)

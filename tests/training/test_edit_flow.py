@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -5,7 +7,8 @@ from vivace.core.errors import ConfigError
 from vivace.layers.attention import SoftmaxSpec
 from vivace.layers.gdn import GdnSpec
 from vivace.models.streaming_dit import DitSpec, StreamingDit, hybrid_mixers
-from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss
+from vivace.training.clip_velocity import ClipVelocity
+from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, edit_flow_step
 
 CONFIG = EditFlowConfig(served_sigmas=(1.0, 0.5), served_share=0.5)
 
@@ -39,7 +42,8 @@ def batch(frames: int = 5) -> EditBatch:
 
 
 def loss(model: StreamingDit, seed: int, config: EditFlowConfig = CONFIG, frames: int = 5) -> torch.Tensor:
-    return edit_flow_loss(model, batch(frames), config, torch.Generator().manual_seed(seed))[0]
+    velocity = ClipVelocity(model, config.chunks(frames))
+    return edit_flow_loss(velocity, batch(frames), config, torch.Generator().manual_seed(seed))[0]
 
 
 def test_an_untrained_model_that_predicts_zero_has_the_variance_of_the_velocity():
@@ -81,6 +85,28 @@ def test_clean_memory_has_no_loss():
             return torch.where(is_clean, 1e6, velocity), state
 
     assert loss(Oracle(tiny_dit().spec), 0, config).item() < 1e-10
+
+
+def test_a_share_of_whole_chunks_is_under_training_at_least_one_in_every_clip():
+    config = EditFlowConfig(
+        served_sigmas=(0.5,), served_share=1.0, frames_per_chunk=2, first_chunk_frames=1, noisy_share=0.4
+    )
+    velocity = ClipVelocity(tiny_dit(), config.chunks(5))
+    steps = [
+        edit_flow_step(velocity, batch(), config, torch.Generator().manual_seed(seed)) for seed in range(60)
+    ]
+    noisy = torch.cat([step.is_noisy for step in steps])
+    assert torch.equal(noisy[:, 1], noisy[:, 2])
+    assert torch.equal(noisy[:, 3], noisy[:, 4])
+    assert noisy.any(dim=1).all()
+    # one of three chunks always, the other two by share
+    assert noisy[:, [0, 1, 3]].float().mean() == pytest.approx((1 + 2 * 0.4) / 3, abs=0.06)
+    sigma = torch.cat([step.sigma for step in steps])
+    assert torch.equal(sigma, torch.where(noisy, 0.5, 0.0))
+    never = replace(config, noisy_share=0.0)
+    assert edit_flow_step(velocity, batch(), never, torch.Generator().manual_seed(0)).is_noisy.any(1).all()
+    with pytest.raises(ConfigError, match=r"got noisy_share 1\.5"):
+        replace(config, noisy_share=1.5)
 
 
 def test_clips_end_on_chunk_borders():

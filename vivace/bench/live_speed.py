@@ -15,6 +15,7 @@ from vivace.engine.engine import Engine, EngineSettings
 from vivace.engine.live import LiveSession
 from vivace.engine.telemetry import Counts, Histogram, TimeFigures
 from vivace.engine.terms import SessionSettings
+from vivace.engine.warm_up import warm_up
 
 PROMPT, NEW_PROMPT = "make it a snowy night", "turn it into a pencil sketch"
 # Different pictures in turn, so that nothing is ever the same frame again.
@@ -69,6 +70,7 @@ class LiveSpeed:
         delay: From a frame's arrival to its edited frame being ready.
         buffering: Of that, waiting for the rest of its chunk.
         queueing: From a complete chunk to its first work.
+        turnaround: From a complete chunk to its edited frames.
         jitter: Difference of the delays of neighbouring chunks.
         added: From a complete chunk to its edited frames, less the time in which the model worked.
         handover: From ready to in the consumer's hands.
@@ -84,6 +86,7 @@ class LiveSpeed:
     delay: TimeFigures
     buffering: TimeFigures
     queueing: TimeFigures
+    turnaround: TimeFigures
     jitter: TimeFigures
     added: TimeFigures
     handover: TimeFigures
@@ -101,6 +104,7 @@ class LiveSpeed:
             "delay, arrival to ready": self.delay,
             "of it waiting for its chunk": self.buffering,
             "chunk complete to first work": self.queueing,
+            "chunk complete to edited": self.turnaround,
             "jitter": self.jitter,
             "added by the engine": self.added,
             "handed to the consumer": self.handover,
@@ -165,12 +169,8 @@ async def _measure(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
                     prompt_change.record(perf_counter() - asked[0])
             await sending
 
-    # one chunk of every session warms allocators and caches before anything counts
-    with Engine(editor.pipeline, editor.defaults, limits) as engine:
-        warm_up = engine.open_sync(wanted)
-        for index, picture in enumerate(pictures):
-            warm_up.push(picture, index / settings.fps)
-        engine.close()
+    # as `vivace serve` does before it listens
+    warm_up(editor.pipeline, editor.defaults, wanted.size)
     with Engine(editor.pipeline, editor.defaults, limits, clock=perf_counter) as engine:
         await asyncio.gather(*(session(engine, index) for index in range(settings.num_sessions)))
         figures = engine.figures()
@@ -185,6 +185,7 @@ async def _measure(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
         delay=sums.delay,
         buffering=sums.buffering,
         queueing=sums.queueing,
+        turnaround=sums.turnaround,
         jitter=sums.jitter,
         added=sums.added,
         handover=handover.summary(),

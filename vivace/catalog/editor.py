@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vivace.catalog.entries import find_folder
-from vivace.catalog.load import Precision, build_pipeline, use_threads
+from vivace.catalog.load import Graphs, Precision, build_pipeline, use_threads
 from vivace.catalog.model_folder import EditorDefaults
 from vivace.catalog.needs import check_stream_room, stream_needs
 from vivace.catalog.sampling import editing_sigmas
@@ -29,6 +29,7 @@ def open_editor(
     device: str | torch.device = "auto",
     dtype: Precision = "auto",
     num_threads: int | None = None,
+    graphs: Graphs = "auto",
 ) -> "Editor":
     """Load a model.
 
@@ -37,6 +38,7 @@ def open_editor(
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         dtype: `auto`, `fp32` or `bf16`.
         num_threads: CPU threads; None asks VIVACE_NUM_THREADS, and without it torch decides.
+        graphs: What a GPU replays from CUDA graphs, see `vivace.catalog.load.build_pipeline`.
 
     Raises:
         InputError: If the model or device is unknown or not there.
@@ -44,7 +46,7 @@ def open_editor(
     """
     use_threads(num_threads)
     folder = find_folder(name)
-    return Editor(build_pipeline(folder, device, dtype), folder.defaults)
+    return Editor(build_pipeline(folder, device, dtype, graphs=graphs), folder.defaults)
 
 
 @dataclass(frozen=True, slots=True)

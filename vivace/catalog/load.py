@@ -41,6 +41,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp8"]
 Weights = Literal["stored", "random"]
 Graphs = Literal["auto", "off", "dit", "all"]
 
+# A stream goes through six shapes of memory; this is room for several picture sizes at a time.
+MAX_SMALL_RECORDINGS = 32
+
 
 def load_pipeline(
     name: str | Path, device: str | torch.device = "auto", dtype: Precision = "auto"
@@ -78,7 +81,8 @@ def build_pipeline(
         weights: `random` reads the specs only, which is enough to measure speed. The prompt encoder is always
             read: its tokenizer is data.
         graphs: What is replayed from CUDA graphs on a GPU: the transformer (`dit`), the VAE as well (`all`,
-            for VAEs that are short of work), nothing (`off`); `auto` is `dit` on a GPU.
+            for VAEs that are short of work), nothing (`off`); `auto` is `all` for the small models, whose
+            kernels are shorter than their launches, and `dit` for large ones.
 
     Raises:
         InputError: Also if the model sees whole clips only, the device has no room for it, or graphs are
@@ -99,14 +103,22 @@ def build_pipeline(
     if dtype == "fp8":
         dit.to(place, kind).eval().requires_grad_(False)
         apply_precision(dit.blocks, PrecisionPolicy(default="fp8"))
+    # a small model's recordings are small and quickly made, and several streams come back to the same shapes
+    is_small = isinstance(networks.vae, VideoVae)
+    settled, most = (0, MAX_SMALL_RECORDINGS) if is_small else (2, 4)
+    has_graphed_vae = graphs == "all" or (graphs == "auto" and is_cuda and is_small)
     return EditPipeline(
-        GraphedVae(networks.vae) if graphs == "all" else networks.vae,
+        GraphedVae(networks.vae, settled_calls=settled, max_recordings=most)
+        if has_graphed_vae
+        else networks.vae,
         dit,
         networks.prompts,
         device=place,
         dtype=kind,
         falling_noise=folder.defaults.falling_noise,
-        graphs=VelocityGraphs(dit) if is_cuda and graphs != "off" else None,
+        graphs=VelocityGraphs(dit, settled_chunks=settled, max_signatures=most)
+        if is_cuda and graphs != "off"
+        else None,
     )
 
 

@@ -184,7 +184,7 @@ class BenchArguments:
     ] = ("auto",)
     graphs: Annotated[
         Literal["auto", "off", "dit", "all"],
-        arg(help="what a GPU replays from CUDA graphs; all includes the VAE, auto is dit"),
+        arg(help="what a GPU replays from CUDA graphs; all includes the VAE, auto is all for small models"),
     ] = "auto"
     parts: Annotated[
         tuple[Literal["dit", "end_to_end"], ...],

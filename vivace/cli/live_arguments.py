@@ -24,6 +24,14 @@ class LiveBenchArguments:
         tuple[int, ...],
         arg(metavar="N ...", help="numbers of sessions at the same time, one after the other"),
     ] = (1,)
+    sweep: Annotated[
+        Flag,
+        arg(
+            help="in one process, more and more sessions (1 2 4 .. 64, or those named) until they are late, "
+            "100 s in all; one table",
+            help_behavior_hint="",
+        ),
+    ] = False
     duration: Annotated[float, arg(metavar="SECONDS", help="how long each measurement sends")] = 20.0
     fps: Annotated[float, arg(metavar="FPS", help="frames a second of each session")] = 16.0
     size: Annotated[
@@ -39,6 +47,10 @@ class LiveBenchArguments:
             help_behavior_hint="(default: 1 on a CPU, 8 on a GPU)",
         ),
     ] = None
+    graphs: Annotated[
+        Literal["auto", "off", "dit", "all"],
+        arg(help="what a GPU replays from CUDA graphs; all includes the VAE, auto is all for small models"),
+    ] = "auto"
     rewind: Annotated[
         float, arg(metavar="SECONDS", help="how far back sessions can go; saving states takes time")
     ] = 10.0

@@ -1,14 +1,18 @@
 """`vivace bench live`: times live sessions in one process and over loopback, prints and writes figures."""
 
+import gc
 import json
 import os
 import shlex
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
-from vivace.bench.live_speed import LiveSpeedSettings, measure_live, time_rows
+from vivace.bench.live_speed import LiveSpeed, LiveSpeedSettings, measure_live, time_rows
+from vivace.bench.live_sweep import NUMBERS, sweep_live, sweep_table
 from vivace.bench.machine import Machine, describe_machine, peak_rss_mib
 from vivace.bench.result_page import page_head, page_path, write_text
 from vivace.catalog.editor import Editor, open_editor
@@ -18,6 +22,7 @@ from vivace.cli.quantities import parse_size
 from vivace.core.config import to_json
 from vivace.core.errors import InputError
 from vivace.engine.engine import Engine, EngineSettings
+from vivace.engine.warm_up import warm_up
 
 EXPLANATION = """\
 Times in milliseconds. "Arrival" is the moment when the engine gets a frame; a chunk is complete with its last
@@ -38,8 +43,15 @@ def run_bench_live(arguments: LiveBenchArguments) -> int:
         raise InputError(f"there is no folder {arguments.write} to write the result into; create it first")
     run = arguments.run
     editor = open_editor(
-        run.model, device=run.device, dtype=run.precision, num_threads=live_threads(run.threads)
+        run.model,
+        device=run.device,
+        dtype=run.precision,
+        num_threads=live_threads(run.threads),
+        graphs=arguments.graphs,
     )
+    # collections of everything that was imported would be pauses of a tenth of a second in between
+    gc.collect()
+    gc.freeze()
     machine = describe_machine(editor.pipeline.device, has_native_bf16=has_native_bf16())
     console = Console(stderr=arguments.json)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
@@ -49,12 +61,10 @@ def run_bench_live(arguments: LiveBenchArguments) -> int:
     )
     sections: list[str] = []
     results: list[object] = []
-    for over in arguments.over:
-        for num_sessions in arguments.sessions:
-            section, result = _measure(arguments, editor, over, num_sessions)
-            console.print(f"\n{section}", soft_wrap=True, markup=False, highlight=False)
-            sections.append(section)
-            results.append(result)
+    for section, result in _sweep(arguments, editor) if arguments.sweep else _each(arguments, editor):
+        console.print(f"\n{section}", soft_wrap=True, markup=False, highlight=False)
+        sections.append(section)
+        results += result
     if arguments.write is not None:
         path = _write(arguments, machine, load, sections)
         console.print(f"\nwritten to {path}")
@@ -70,28 +80,52 @@ def run_bench_live(arguments: LiveBenchArguments) -> int:
     return 0
 
 
+def _each(arguments: LiveBenchArguments, editor: Editor) -> Iterator[tuple[str, list[object]]]:
+    """A section for every way and number of sessions, with its plain values."""
+    for over in arguments.over:
+        for num_sessions in arguments.sessions:
+            section, result = _measure(arguments, editor, over, num_sessions)
+            yield section, [result]
+
+
+def _sweep(arguments: LiveBenchArguments, editor: Editor) -> Iterator[tuple[str, list[object]]]:
+    """One section about all numbers of sessions in one process."""
+    numbers = NUMBERS if arguments.sessions == (1,) else arguments.sessions
+    speeds: list[LiveSpeed] = []
+    for speed in sweep_live(editor, _settings(arguments, editor, 1), numbers):
+        print(f"{speed.settings.num_sessions} sessions: {speed.fps_out:.2f} FPS each", file=sys.stderr)
+        speeds.append(speed)
+    section = f"## More and more sessions in one process\n\n{sweep_table(speeds)}"
+    yield section, [{"over": "process", **_plain(speed)} for speed in speeds]
+
+
+def _settings(arguments: LiveBenchArguments, editor: Editor, num_sessions: int) -> LiveSpeedSettings:
+    width_px, height_px = _size(arguments, editor)
+    return LiveSpeedSettings(
+        num_sessions=num_sessions,
+        duration_s=arguments.duration,
+        fps=arguments.fps,
+        width_px=width_px,
+        height_px=height_px,
+        num_denoising_steps=arguments.steps,
+        stagger_s=arguments.stagger,
+        rewind_s=arguments.rewind,
+        max_batch=arguments.batch,
+    )
+
+
+def _size(arguments: LiveBenchArguments, editor: Editor) -> tuple[int, int]:
+    native = editor.defaults.native_width_px, editor.defaults.native_height_px
+    return native if arguments.size is None else parse_size(arguments.size)
+
+
 def _measure(
     arguments: LiveBenchArguments, editor: Editor, over: str, num_sessions: int
 ) -> tuple[str, object]:
     """One measurement as Markdown and as plain values."""
-    defaults = editor.defaults
-    native = defaults.native_width_px, defaults.native_height_px
-    width_px, height_px = native if arguments.size is None else parse_size(arguments.size)
+    width_px, height_px = _size(arguments, editor)
     if over == "process":
-        speed = measure_live(
-            editor,
-            LiveSpeedSettings(
-                num_sessions=num_sessions,
-                duration_s=arguments.duration,
-                fps=arguments.fps,
-                width_px=width_px,
-                height_px=height_px,
-                num_denoising_steps=arguments.steps,
-                stagger_s=arguments.stagger,
-                rewind_s=arguments.rewind,
-                max_batch=arguments.batch,
-            ),
-        )
+        speed = measure_live(editor, _settings(arguments, editor, num_sessions))
         return _section("in one process", num_sessions, speed.table()), {"over": over, **_plain(speed)}
     try:
         from vivace.server.load_run import LoadSettings, measure_load
@@ -111,6 +145,7 @@ def _measure(
         rewind_s=arguments.rewind,
     )
     limits = EngineSettings(max_sessions=num_sessions, max_batch=arguments.batch)
+    warm_up(editor.pipeline, editor.defaults, (width_px, height_px))
     with Engine(editor.pipeline, editor.defaults, limits) as engine:
         load = measure_load(engine, settings)
     counts = load.counts
@@ -124,12 +159,12 @@ def _measure(
             {
                 "time to first frame": load.ttff,
                 "delay, sent to decoded": load.delay,
-                "of it the chunk's own length": load.span,
+                "of it chunk buffering": load.buffering,
                 "of it the model's work": load.model,
                 "of it added by engine and transport": load.added,
                 "added: sender to session": load.leg_in,
                 "added: engine": load.engine,
-                "added: held back to play evenly": load.playout,
+                "added: held back to play evenly": load.held,
                 "added: shown to decoded": load.leg_out,
                 "jitter": load.jitter,
                 "prompt change to first frame": load.prompt_change,
@@ -154,7 +189,8 @@ def _section(where: str, num_sessions: int, body: str) -> str:
 def _write(arguments: LiveBenchArguments, machine: Machine, load: float, sections: list[str]) -> Path:
     assert arguments.write is not None
     day = datetime.now(UTC).date()
-    name = f"live-{Path(arguments.run.model).name}-{'-'.join(arguments.over)}"
+    how = "sweep" if arguments.sweep else "-".join(arguments.over)
+    name = f"live-{Path(arguments.run.model).name}-{how}"
     path = page_path(arguments.write, name, machine, day)
     head = page_head(
         f"Live sessions of {Path(arguments.run.model).name}", machine, day=day, command=_command(arguments)
@@ -170,11 +206,13 @@ def _write(arguments: LiveBenchArguments, machine: Machine, load: float, section
 def _command(arguments: LiveBenchArguments) -> str:
     """The command line that repeats the measurement."""
     run = arguments.run
-    words = ["vivace", "bench", "live", "--over", *arguments.over]
+    words = ["vivace", "bench", "live"]
+    words += ["--sweep"] if arguments.sweep else ["--over", *arguments.over]
     words += ["--sessions", *map(str, arguments.sessions)]
     words += ["--duration", f"{arguments.duration:g}", "--fps", f"{arguments.fps:g}"]
     words += ["--size", arguments.size] if arguments.size else []
     words += ["--steps", str(arguments.steps)] if arguments.steps else []
+    words += ["--graphs", arguments.graphs] if arguments.graphs != "auto" else []
     words += ["--batch", str(arguments.batch)] if arguments.batch else []
     words += ["--rewind", f"{arguments.rewind:g}", "--stagger", f"{arguments.stagger:g}"]
     words += ["--model", run.model] if run.model != "tiny-edit" else []

@@ -1,6 +1,7 @@
 """`vivace serve`: builds engine and application, listens, says where, and ends in order."""
 
 import contextlib
+import gc
 import json
 import logging
 import re
@@ -32,6 +33,7 @@ except ModuleNotFoundError as error:
 from vivace.catalog.editor import open_editor
 from vivace.catalog.load import live_threads
 from vivace.engine.engine import Engine, EngineSettings
+from vivace.engine.warm_up import warm_up
 
 TURN_WITH_LOGIN = re.compile(r"(turns?:)([^:@]+):([^@]*)@(.+)")
 
@@ -89,6 +91,10 @@ def run_serve(arguments: ServeArguments) -> int:
         editor = open_editor(
             run.model, device=run.device, dtype=run.precision, num_threads=live_threads(run.threads)
         )
+        warm_up(editor.pipeline, editor.defaults)
+        # what is here now stays: collections that look through all of it would be pauses for every session
+        gc.collect()
+        gc.freeze()
         engine = Engine(
             editor.pipeline, editor.defaults, EngineSettings(max_sessions=settings.limits.num_sessions)
         )

@@ -1,9 +1,11 @@
 """An opened FFmpeg input: its packets, its decoded pictures with repaired times, and what was damaged."""
 
+import errno
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from time import monotonic
 from typing import cast
 
 import av
@@ -19,6 +21,9 @@ from vivace.data.video_info import average_fps, start_of
 
 # Text files that FFmpeg would draw as pictures; nobody means that.
 TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")
+# How long a sender is waited for, and how long one connection may take to begin sending. Between two waits
+# Python can act on Ctrl-C; a sender that comes just then is turned away once and tries again.
+LISTEN_S, LISTEN_TURN_S = 600.0, 20.0
 # Sound that starts earlier than the pictures by no more than this is a codec's start-up, not a late picture.
 MAX_PRIMING_S = Fraction(1, 20)
 
@@ -153,6 +158,9 @@ class MediaInput:
                 self._num_damaged += packet.is_corrupt
                 yield packet
         except (FFmpegError, OSError) as error:
+            if self.spec.is_listening and error.errno == errno.EIO:
+                # how FFmpeg puts it that the sender has left
+                return
             self._error = _reading_sentence(self.spec, error, self._timeout_s)
 
     def _pictures(self, packet: av.Packet | None) -> list[av.VideoFrame]:
@@ -176,8 +184,22 @@ class MediaInput:
 
 
 def _open(spec: SourceSpec, timeout_s: float) -> InputContainer:
+    if not spec.is_listening:
+        return _open_once(spec, None if spec.kind == "file" else timeout_s, timeout_s)
+    end_s = monotonic() + LISTEN_S
+    while True:
+        try:
+            return _open_once(spec, (LISTEN_TURN_S, timeout_s), LISTEN_S)
+        except InputError as error:
+            if not isinstance(error.__cause__, (ExitError, TimeoutError)) or monotonic() > end_s:
+                raise
+
+
+def _open_once(
+    spec: SourceSpec, timeout: float | tuple[float, float] | None, timeout_s: float
+) -> InputContainer:
+    """Open it; `timeout` is PyAV's, `timeout_s` what a sentence may name."""
     name, ffmpeg_format, options = spec.target, spec.ffmpeg_format, dict(spec.options)
-    timeout = None if spec.kind == "file" else timeout_s
     try:
         try:
             return av.open(name, format=ffmpeg_format, options=options, timeout=timeout)
@@ -214,6 +236,10 @@ def _decoder_of(stream: av.VideoStream) -> av.VideoCodecContext:
 
 
 def _opening_sentence(spec: SourceSpec, error: Exception, timeout_s: float) -> str:
+    if isinstance(error, (ExitError, TimeoutError)) and spec.is_listening:
+        return f"nobody sent anything to {spec.target} within {timeout_s:g} s; start the sender and try again"
+    if spec.is_listening:
+        return f"cannot listen on {spec.target} ({_reason(error)}); it must be an address of this machine"
     if isinstance(error, (ExitError, TimeoutError)):
         return f"{spec.name} did not answer within {timeout_s:g} s; check the address or allow more time"
     if spec.kind == "camera":

@@ -14,6 +14,9 @@ from vivace.core.errors import InputError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 URL_SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp")
 
+# FFmpeg has an option for it, people know it from addresses
+LISTEN = re.compile(r"([^?]+)\?listen(?:=1)?")
+
 SourceKind = Literal["file", "images", "camera", "url"]
 
 
@@ -21,7 +24,8 @@ SourceKind = Literal["file", "images", "camera", "url"]
 class SourceSpec:
     """An input that was recognised.
 
-    `target` is what FFmpeg opens; `images` are the files of a folder (or one image) in natural order.
+    `target` is what FFmpeg opens; `images` are the files of a folder (or one image) in natural order. With
+    `is_listening` the address is one of this machine, where a sender is waited for.
     """
 
     kind: SourceKind
@@ -30,6 +34,7 @@ class SourceSpec:
     ffmpeg_format: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     images: tuple[Path, ...] = ()
+    is_listening: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -47,6 +52,7 @@ def parse_source(spec: str | Path, platform: str = sys.platform) -> SourceSpec:
 
     Args:
         spec: A path to a file or a folder of images, `camera:0`, `camera:NAME`, `/dev/video0`, or a URL.
+            `rtmp://HOST:PORT/APP/KEY?listen` waits on this machine for a program that sends there.
         platform: As in `sys.platform`; decides how cameras are opened.
 
     Raises:
@@ -60,6 +66,10 @@ def parse_source(spec: str | Path, platform: str = sys.platform) -> SourceSpec:
         if scheme[1].lower() not in URL_SCHEMES:
             raise InputError(
                 f"cannot read {text}: got {scheme[1]}://, expected one of {', '.join(URL_SCHEMES)}"
+            )
+        if scheme[1].lower() == "rtmp" and (waits := LISTEN.fullmatch(text)):
+            return SourceSpec(
+                kind="url", name=text, target=waits[1], options={"listen": "1"}, is_listening=True
             )
         # Over UDP a lossy network tears pictures; TCP only delays them.
         options = {"rtsp_transport": "tcp"} if scheme[1].lower().startswith("rtsp") else {}

@@ -6,8 +6,10 @@ from typing import NewType
 
 SlotId = NewType("SlotId", int)
 
-# A session that was passed over so often goes first whatever the deadlines say, so nobody starves.
-MAX_PASSED_OVER = 8
+# A session that was passed over so often goes first whatever the deadlines say, so nobody starves. A chunk is
+# several works: a small number would make many sessions take turns within their chunks and all be late, who
+# one after the other would be in time.
+MAX_PASSED_OVER = 256
 # A new measurement's share in the expected duration of a kind of work.
 SMOOTHING = 0.2
 

@@ -156,7 +156,7 @@ class Session:
             self._prompt.prompt_id,
             self.controls,
             max(self._ready_since_s, frames[-1].arrived_s),
-            self._ready_since_s + needed / self.settings.native_fps,
+            self._deadline_s(self._ready_since_s),
             is_last,
         )
         self._next_chunk += 1
@@ -180,7 +180,7 @@ class Session:
         """The deadline of the chunk that `take_chunk` would give; None while it would give none."""
         if not self.can_take_chunk() or self._ready_since_s is None:
             return None
-        return self._ready_since_s + self._num_needed() / self.settings.native_fps
+        return self._deadline_s(self._ready_since_s)
 
     def deliver(self, source: ChunkInput, pixels: Sequence[object], now_s: float, added_s: float) -> None:
         """Put the edited frames of a chunk into the output queue; the oldest go where it is full."""
@@ -337,8 +337,15 @@ class Session:
             oldest_ready_s=self._outbox.oldest_s(now_s),
         )
 
+    def _deadline_s(self, ready_s: float) -> float:
+        """When the frames of the next chunk are due: when those of the one behind it will have come."""
+        return ready_s + self._num_raw_frames(self._next_chunk + 1) / self.settings.native_fps
+
     def _num_needed(self) -> int:
-        chunk = self._plan.chunk(self._next_chunk)
+        return self._num_raw_frames(self._next_chunk)
+
+    def _num_raw_frames(self, chunk_index: int) -> int:
+        chunk = self._plan.chunk(chunk_index)
         return self._grid.num_raw_frames(chunk.num_frames, chunk.start)
 
     def _max_waiting(self) -> int:

@@ -123,6 +123,7 @@ class Times:
         delay: From a raw frame's arrival to its edited frame being ready.
         buffering: Of the delay, from a frame's arrival until its chunk was complete.
         queueing: From a complete chunk to the start of its first work.
+        turnaround: From a complete chunk to its edited frames; in time where that is less than a chunk lasts.
         added: From a complete chunk to its edited frames, less the time in which the model worked.
         slack: Time left before the deadline, of chunks that met it.
         lateness: Time beyond the deadline, of chunks that missed it.
@@ -133,6 +134,7 @@ class Times:
     delay: Histogram = field(default_factory=Histogram)
     buffering: Histogram = field(default_factory=Histogram)
     queueing: Histogram = field(default_factory=Histogram)
+    turnaround: Histogram = field(default_factory=Histogram)
     added: Histogram = field(default_factory=Histogram)
     slack: Histogram = field(default_factory=Histogram)
     lateness: Histogram = field(default_factory=Histogram)
@@ -153,6 +155,7 @@ class Figures:
     delay: TimeFigures
     buffering: TimeFigures
     queueing: TimeFigures
+    turnaround: TimeFigures
     added: TimeFigures
     slack: TimeFigures
     lateness: TimeFigures
@@ -274,6 +277,7 @@ class SessionTelemetry:
             self.times.ttff.record(now_s - self._first_in_s)
         self.counts.chunks += 1
         self.times.added.record(added_s)
+        self.times.turnaround.record(now_s - ready_s)
         if now_s <= deadline_s:
             self.times.slack.record(deadline_s - now_s)
         else:

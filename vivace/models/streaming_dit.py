@@ -17,6 +17,7 @@ from vivace.layers.gdn import GdnMixer, GdnSpec
 from vivace.layers.linear_attention import LinearMixer, LinearSpec
 from vivace.layers.modulation import Modulation, ModulationTable, Pending, TimestepEmbedding
 from vivace.layers.norm import RmsNorm
+from vivace.layers.place import place_features
 from vivace.layers.positions import FixedPositions, Positions, RollingPositions, rebased
 from vivace.layers.quantized import takes_rows
 from vivace.layers.rope import PastRotation, Rotation, rotation_table
@@ -37,7 +38,8 @@ class DitSpec:
     """Everything that decides the shape of a streaming DiT.
 
     `in_channels` counts all concatenated channels (noisy latent plus source latent); `mixers` has one entry
-    a block. `positions` says whether a stream may go on for ever.
+    a block. `positions` says whether a stream may go on for ever. `place_octaves` is for how many octaves a
+    patch is told where in the picture it is; with 0, as in the official models, it knows how far others are.
     """
 
     in_channels: int
@@ -49,6 +51,7 @@ class DitSpec:
     mixers: tuple[MixerSpec, ...]
     patch_size: int = 1
     positions: Positions = field(default_factory=RollingPositions)
+    place_octaves: int = 0
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
@@ -187,6 +190,7 @@ class StreamingDit(nn.Module):
         self.spec = spec
         patch = spec.patch_size**2
         self.embed = nn.Linear(spec.in_channels * patch, spec.dim)
+        self.place = nn.Linear(4 * spec.place_octaves, spec.dim, bias=False) if spec.place_octaves else None
         self.timestep = TimestepEmbedding(spec.dim)
         self.shared_modulation = nn.Linear(spec.dim, 6 * spec.dim)
         self.text_hidden = nn.Linear(spec.text_dim, spec.dim)
@@ -198,6 +202,9 @@ class StreamingDit(nn.Module):
         nn.init.constant_(self.text_norm.weight, 0.01)
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
+        if self.place is not None:
+            # a model that is given places later starts as what it was
+            nn.init.zeros_(self.place.weight)
 
     def _dit_blocks(self) -> Iterable[DitBlock]:
         # torch's ModuleList cannot say what it holds
@@ -288,6 +295,8 @@ class StreamingDit(nn.Module):
         if rotations is None:
             rotations = self.rotations(frames, (rows, columns), state, latent.device)
         x = self.embed(rearrange(latent, "b c t (h ph) (w pw) -> b t (h w) (c ph pw)", ph=patch, pw=patch))
+        if self.place is not None:
+            x = x + self.place(place_features(*size, self.spec.place_octaves, x.device).to(x.dtype))
         time = self.timestep(sigma)
         shared = self.shared_modulation(F.silu(time))
         mask = additive_mask(text.mask, x.dtype)

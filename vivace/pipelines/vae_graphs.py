@@ -32,13 +32,15 @@ class _Recording:
 class StepGraphs:
     """A step `(x, state) -> (y, state)`, replayed from CUDA graphs once its shapes have come back.
 
-    A call has the contract of the step itself; states stay values. Calls without a state and on other devices
-    run as they are. One object serves one thread.
+    A call has the contract of the step itself; states stay values. Calls on other devices run as they are, as
+    do those without a state, which begin a stream, unless `settled_calls` is 0. One object serves one thread.
 
     Args:
         step: What is replayed; it must depend on nothing but its arguments and weights that stay in place.
-        settled_calls: Calls of one signature before it is recorded.
-        max_recordings: Recordings that are kept, the most recent ones.
+        settled_calls: Calls of one signature before it is recorded; 0 records at first sight, which pays
+            where streams come and go.
+        max_recordings: Recordings that are kept, the most recent ones; one that was dropped has to settle
+            again.
     """
 
     def __init__(self, step: Step, *, settled_calls: int = 2, max_recordings: int = 4) -> None:
@@ -52,9 +54,12 @@ class StepGraphs:
     @torch.inference_mode()
     def __call__(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The step."""
-        if state is None or not self._can_record(x):
+        if not self._can_record(x) or (state is None and self.settled_calls):
             return self.step(x, state)
-        signature = tuple((leaf.shape, leaf.dtype, leaf.device) for _, leaf in tree_tensors((x, state)))
+        signature = (
+            state is None,
+            *((leaf.shape, leaf.dtype, leaf.device) for _, leaf in tree_tensors((x, state))),
+        )
         recording = self._recordings.get(signature)
         if recording is None:
             seen = self._calls_seen.get(signature, 0)
@@ -63,7 +68,8 @@ class StepGraphs:
                 return self.step(x, state)
             recording = self._recordings[signature] = self._record(x, state)
             while len(self._recordings) > self.max_recordings:
-                self._recordings.popitem(last=False)
+                dropped, _ = self._recordings.popitem(last=False)
+                self._calls_seen[dropped] = 0
         self._recordings.move_to_end(signature)
         _copy_into((recording.x, recording.state), (x, state))
         recording.replay()
@@ -74,7 +80,8 @@ class StepGraphs:
         return len(self._recordings)
 
     def _record(self, x: Tensor, state: Any) -> _Recording:
-        static_x, static_state = x.clone(), tree_map(torch.clone, state)
+        static_x = x.clone()
+        static_state = None if state is None else tree_map(torch.clone, state)
         replay, (y, after) = self._capture(lambda: self.step(static_x, static_state), x.device)
         return _Recording(replay, static_x, static_state, y, after)
 
@@ -90,10 +97,17 @@ class StepGraphs:
 class GraphedVae:
     """A `StreamingVae` whose encode and decode are replayed; the two may run beside each other."""
 
-    def __init__(self, vae: StreamingVae, graphs: type[StepGraphs] = StepGraphs) -> None:
+    def __init__(
+        self,
+        vae: StreamingVae,
+        graphs: type[StepGraphs] = StepGraphs,
+        *,
+        settled_calls: int = 2,
+        max_recordings: int = 4,
+    ) -> None:
         self.vae = vae
-        self._encode = graphs(vae.encode)
-        self._decode = graphs(vae.decode)
+        self._encode = graphs(vae.encode, settled_calls=settled_calls, max_recordings=max_recordings)
+        self._decode = graphs(vae.decode, settled_calls=settled_calls, max_recordings=max_recordings)
 
     @property
     def grid(self) -> LatentGrid:

@@ -50,13 +50,16 @@ class VelocityGraphs:
 
     A call has the contract of the forward itself. Memory of shapes that were seen in fewer than
     `settled_chunks` chunks runs as it is, as do all calls on other devices: the first chunks of a stream have
-    shapes that return with other streams only. One object serves one thread; it may serve several streams in
-    turn, at the price of copying each stream's memory in.
+    shapes that return with other streams only. Where streams come and go they do, so `settled_chunks` 0
+    records all at first sight. One object serves one thread; it may serve several streams in turn, at the
+    price of copying each stream's memory in.
 
     Args:
         dit: The model, in evaluation mode; its weights must stay where they are.
         settled_chunks: Chunks of one signature before its forward is recorded.
-        max_signatures: Signatures whose recordings are kept, the most recent ones.
+        max_signatures: Signatures whose recordings are kept, the most recent ones. One that was dropped has
+            to settle again, so that too many of them cost no more than none at all; with `settled_chunks` 0
+            make it large enough.
     """
 
     def __init__(self, dit: StreamingDit, *, settled_chunks: int = 2, max_signatures: int = 4) -> None:
@@ -93,7 +96,8 @@ class VelocityGraphs:
             buffers = self._new_buffers(latent, text, state)
             self._buffers[signature] = buffers
             while len(self._buffers) > self.max_signatures:
-                self._buffers.popitem(last=False)
+                dropped, _ = self._buffers.popitem(last=False)
+                self._chunks_seen[dropped] = 0
         self._buffers.move_to_end(signature)
         self._load(buffers, latent, text, state)
         if write not in buffers.recordings:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vivace.core.falling_noise import WEATHER
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
-from vivace.data.edit_pairs import FAMILIES, PAIRS, EditFamily, make_pair
-from vivace.data.local_families import LOCAL_GROUPS
+from vivace.data.edit_pairs import FAMILIES, IDENTITY, PAIRS, EditFamily, FamilyPair, make_pair
+from vivace.data.local_families import LOCAL_GROUPS, EditPair
 from vivace.data.training_pairs import REVERSE_FAMILIES, TrainingFamily, make_training_pair
 from vivace.diffusion.noise import falling_noise
 from vivace.models.video_vae import VideoVae
@@ -34,7 +34,9 @@ class EditPoolConfig:
         local_share: Share of edits that change one object; additions are drawn twice as often as the rest.
         reverse_share: Share of edits that take another edit back.
         particle_weight: How much more often a family with falling particles is drawn than another one.
+        identity_weight: How much more often "leave it as it is" is drawn than another family.
         region_weight: Factor, beyond 1, of the loss where a local edit happens.
+        particle_region_weight: The same where opaque particles are.
         switch_share: Share of clips whose memory shows another edit, as after a change of the prompt.
     """
 
@@ -48,20 +50,29 @@ class EditPoolConfig:
     pair_share: float = 0.17
     local_share: float = 0.24
     reverse_share: float = 0.07
-    particle_weight: float = 2.5
+    particle_weight: float = 3.0
+    identity_weight: float = 2.0
     region_weight: float = 4.0
+    particle_region_weight: float = 1.5
     switch_share: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class LatentPool:
-    """Paired latents, the falling noise that belongs to them, loss weights and the family of each clip."""
+    """Paired latents, the falling noise that belongs to them, what counts more, and the family of each clip.
+
+    Attributes:
+        other: The source in another look.
+        weight: Factor of the error of a latent place; 1 is ordinary.
+        region: Share in [0, 255] to which a pixel belongs to what is edited locally, particles among it.
+    """
 
     source: Latent
     target: Latent
     other: Latent
     falling: Latent
     weight: Float[Tensor, "b 1 t h w"]
+    region: UInt8[Tensor, "b 1 r y x"]
     families: tuple[TrainingFamily, ...]
 
 
@@ -96,7 +107,9 @@ class EditPools:
         return self._draw_global(rng)
 
     def _draw_global(self, rng: random.Random) -> EditFamily:
-        weights = [1.0 if f.edit.particles is None else self.config.particle_weight for f in FAMILIES]
+        config = self.config
+        weights = [1.0 if f.edit.particles is None else config.particle_weight for f in FAMILIES]
+        weights[FAMILIES.index(IDENTITY)] = config.identity_weight
         return rng.choices(FAMILIES, weights)[0]
 
     @torch.no_grad()
@@ -116,22 +129,26 @@ class EditPools:
             source, target, other_target = self._encode(torch.cat(videos)).chunk(3)
             size = source.shape[3], source.shape[4]
             falling = falling_noise(place, 0, source.shape[2], size, WEATHER).to(source)
-            weight = self._loss_weight(pair.mask, source)
-            parts.append((source, target, other_target, falling.expand(len(clips), -1, -1, -1, -1), weight))
+            region, factor = self._region(pair, family, place)
+            weight = 1 + factor * _on_latent_grid(region, source.shape)
+            falling = falling.expand(len(clips), -1, -1, -1, -1)
+            parts.append((source, target, other_target, falling, weight, (255 * region).to(torch.uint8)))
             families += [family] * len(clips)
         return LatentPool(*(torch.cat(column) for column in zip(*parts)), families=tuple(families))
 
-    def _loss_weight(self, mask: Tensor | None, latent: Latent) -> Float[Tensor, "b 1 t h w"]:
-        b, _, t, h, w = latent.shape
-        if mask is None:
-            return torch.ones(b, 1, t, h, w, device=latent.device)
-        plane = mask.float().expand(b, *mask.shape[1:])
-        if plane.mean() > 0.5:  # the region is the picture: nothing stands out
-            return torch.ones(b, 1, t, h, w, device=latent.device)
-        first, rest = plane[:, :, :1], plane[:, :, 1:]
-        grouped = rearrange(rest, "b 1 (t g) h w -> b 1 t g h w", g=rest.shape[2] // (t - 1)).amax(3)
-        pooled = F.adaptive_max_pool3d(torch.cat([first, grouped], dim=2), (t, h, w))
-        return 1 + self.config.region_weight * pooled
+    def _region(
+        self, pair: EditPair, family: TrainingFamily, place: int
+    ) -> tuple[Float[Tensor, "b 1 r y x"], float]:
+        """What stands out of the picture, in [0, 1], and how much more it counts."""
+        b, _, *size = pair.source.shape
+        nothing = torch.zeros(b, 1, *size, device=pair.source.device)
+        if isinstance(family, EditFamily | FamilyPair) and family.edit.particles is not None:
+            alpha, _ = family.edit.particles(pair.source.shape, place, 0, pair.source.device)
+            return nothing + alpha, self.config.particle_region_weight
+        # a region that is most of the picture does not stand out
+        if pair.mask is None or pair.mask.float().mean() > 0.5:
+            return nothing, 0.0
+        return nothing + pair.mask, self.config.region_weight
 
     def _encode(self, video: Float[Tensor, "b c r h w"]) -> Latent:
         # fp32 weights under autocast would be cast anew for every call: the frozen VAE is bf16 itself
@@ -139,3 +156,10 @@ class EditPools:
         with torch.autocast(video.device.type, enabled=False):
             latent, _ = self.vae.encode((video * 2 - 1).to(dtype), None)
         return latent.float()
+
+
+def _on_latent_grid(region: Float[Tensor, "b 1 r y x"], shape: torch.Size) -> Float[Tensor, "b 1 t h w"]:
+    """The largest value within each latent place; the first latent frame holds one raw frame."""
+    first, rest = region[:, :, :1], region[:, :, 1:]
+    grouped = rearrange(rest, "b 1 (t g) y x -> b 1 t g y x", g=rest.shape[2] // (shape[2] - 1)).amax(3)
+    return F.adaptive_max_pool3d(torch.cat([first, grouped], dim=2), shape[2:])

@@ -133,10 +133,10 @@ class WordsConfig:
         sentence_weight: Factor of their loss.
     """
 
-    batch: int = 96
+    batch: int = 192
     naming_weight: float = 0.1
     anchor_weight: float = 0.05
-    sentence_batch: int = 64
+    sentence_batch: int = 96
     sentence_weight: float = 0.2
 
 

@@ -13,14 +13,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import tyro
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vivace.core.seeds import mix_seed
 from vivace.data import edit_pairs as pairs
@@ -30,23 +28,18 @@ from vivace.data.instructions import phrasings
 from vivace.diffusion.noise import stream_noise
 from vivace.diffusion.sampler import SANA_STREAMING_4_STEPS, euler_step
 from vivace.layers.attention import SoftmaxSpec
-from vivace.layers.gdn import FrameTokens, GdnMixer, GdnSpec
-from vivace.layers.rope import Rotation, rotate
+from vivace.layers.gdn import GdnSpec
 from vivace.models.prompt_encoder import PromptEncoder
-from vivace.models.streaming_dit import DitSpec, DitState, StreamingDit, hybrid_mixers
+from vivace.models.streaming_dit import DitState, StreamingDit, hybrid_mixers
 from vivace.models.video_vae import VideoVae
-from vivace.ops.frame_gdn import FrameGdnInputs, frame_gdn
+from vivace.recipes.research_variants import Variant, build
 from vivace.recipes.tiny_edit import tiny_edit_spec
 from vivace.recipes.tiny_vae import fitted
-from vivace.state.recurrent import GdnState
+from vivace.training.clip_velocity import ClipVelocity
 from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, normal_like
 from vivace.training.optimizer import learning_rate_at
 
 Latent = Float[Tensor, "b c t h w"]
-KeyScale = Literal["sqrt_tokens", "l2", "none"]
-Variant = Literal[
-    "hybrid", "keys_l2", "keys_none", "all_gdn", "all_softmax", "no_sink", "window_1", "window_2"
-]
 FAMILIES: tuple[EditFamily, ...] = (
     pairs.PENCIL_SKETCH,
     pairs.OIL_PAINTING,
@@ -60,76 +53,6 @@ FAMILIES: tuple[EditFamily, ...] = (
 WARMUP_STEPS = 100
 SIGMAS = SANA_STREAMING_4_STEPS
 SPIKE = 4.0  # a gradient norm this many times the running mean counts as a spike
-
-
-class ScaledKeyMixer(GdnMixer):
-    """A GDN mixer whose keys are scaled in another way before they are written."""
-
-    def __init__(self, dim: int, num_heads: int, key_scale: KeyScale) -> None:
-        super().__init__(dim, num_heads, GdnSpec())
-        self.key_scale: KeyScale = key_scale
-
-    def forward(
-        self, x: FrameTokens, table: Rotation, state: GdnState | None, chunks: Sequence[int]
-    ) -> tuple[FrameTokens, GdnState]:
-        """As the class it stands in for, but for the keys."""
-        numerator, denominator = (None, None) if state is None else (state.numerator, state.denominator)
-        query, key, value = self.qkv(x).chunk(3, dim=-1)
-        query, key = self._heads(F.relu(self.query_norm(query))), self._heads(F.relu(self.key_norm(key)))
-        query, key = query.float(), self._scaled(key.float())
-        rate = F.softplus(self.decay_gate(x.mean(dim=2)).float() + self.rate_bias.float())
-        inputs = FrameGdnInputs(
-            query=query,
-            key=key,
-            rotated_query=rotate(query, table),
-            rotated_key=rotate(key, table),
-            value=self._heads(value),
-            beta=rearrange(self.write_strength(x).float().sigmoid(), "b t s heads -> b heads t s"),
-            decay=rearrange(torch.exp(-self.log_rate.float().exp() * rate), "b t heads -> b heads t"),
-        )
-        mixed, numerator, denominator = frame_gdn(inputs, chunks, numerator, denominator)
-        out = rearrange(mixed, "b heads t s d -> b t s (heads d)") * F.silu(self.output_gate(x))
-        return self.project(out.to(x.dtype)), GdnState(numerator, denominator)
-
-    def _scaled(self, key: Float[Tensor, "b heads t s d"]) -> Float[Tensor, "b heads t s d"]:
-        match self.key_scale:
-            case "sqrt_tokens":
-                return key * (key.shape[-1] * key.shape[-2]) ** -0.5
-            case "l2":
-                return F.normalize(key, dim=-1)
-            case "none":
-                return key
-
-    def _heads(self, x: FrameTokens) -> Float[Tensor, "b heads t s d"]:
-        return rearrange(x, "b t s (heads d) -> b heads t s d", heads=self.num_heads)
-
-
-def build(variant: Variant, base: DitSpec) -> StreamingDit:
-    """The model of a row, untrained."""
-    softmax = base.mixers[-1]
-    assert isinstance(softmax, SoftmaxSpec)
-    num_blocks = len(base.mixers)
-    match variant:
-        case "all_gdn":
-            spec = replace(base, mixers=(GdnSpec(),) * num_blocks)
-        case "all_softmax":
-            spec = replace(base, mixers=(softmax,) * num_blocks)
-        case "no_sink":
-            spec = replace(
-                base, mixers=hybrid_mixers(num_blocks, 2, GdnSpec(), replace(softmax, num_sink_frames=0))
-            )
-        case "window_1" | "window_2":
-            narrow = replace(softmax, window_frames=int(variant[-1]))
-            spec = replace(base, mixers=hybrid_mixers(num_blocks, 2, GdnSpec(), narrow))
-        case "hybrid" | "keys_l2" | "keys_none":
-            spec = base
-    model = StreamingDit(spec)
-    scales: dict[str, KeyScale] = {"keys_l2": "l2", "keys_none": "none"}
-    if variant in scales:
-        for block in model.blocks:
-            if isinstance(block.mixer, GdnMixer):
-                block.mixer = ScaledKeyMixer(spec.dim, spec.num_heads, scales[variant])
-    return model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +106,12 @@ class Bench:
         self.device = clips.device
         encoded = words.encode([phrasings(family, "train")[0] for family in FAMILIES])
         self.text = encoded.tokens.float().to(self.device), encoded.mask.to(self.device)
-        self.base = tiny_edit_spec(vae.spec.latent_channels, words.spec.dim)
+        wide = SoftmaxSpec(num_sink_frames=1, window_frames=4, max_distance_frames=8)
+        self.base = replace(
+            tiny_edit_spec(vae.spec.latent_channels, words.spec.dim),
+            mixers=hybrid_mixers(6, 2, GdnSpec(), wide),
+            place_octaves=0,
+        )
         self.held_out = self._held_out(held_out)
 
     @torch.no_grad()
@@ -229,6 +157,7 @@ def run(bench: Bench, variant: Variant, seed: int) -> Row:
     model = build(variant, bench.base).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
     flow = EditFlowConfig(served_sigmas=SIGMAS)
+    velocity = ClipVelocity(model, flow.chunks(1 + (config.num_raw_frames - 1) // 4))
     norms: list[Tensor] = []
     losses: list[Tensor] = []
     source, target, numbers = bench.pool(mix_seed(seed, 0))
@@ -248,7 +177,7 @@ def run(bench: Bench, variant: Variant, seed: int) -> Row:
             text_mask=bench.text[1][numbers[rows]],
         )
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            loss, _ = edit_flow_loss(model, batch, flow, generator)
+            loss, _ = edit_flow_loss(velocity, batch, flow, generator)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:

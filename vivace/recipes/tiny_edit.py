@@ -25,9 +25,11 @@ from vivace.layers.gdn import GdnSpec
 from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.streaming_dit import DitSpec, StreamingDit, hybrid_mixers
 from vivace.models.video_vae import VideoVae
+from vivace.parallel.replicas import Replicas
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
+from vivace.training.clip_velocity import Velocity, clip_velocity
 from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, normal_like
 from vivace.training.objective import Loss
 from vivace.training.trainer import Trainer, TrainerConfig
@@ -51,7 +53,7 @@ class TinyEditRun:
     flow: EditFlowConfig
     trainer: TrainerConfig
     words: WordsConfig = field(default_factory=WordsConfig)
-    instructions_per_family: int = 500
+    instructions_per_family: int = 1500
     seed: int = 0
 
 
@@ -59,8 +61,10 @@ def tiny_edit_spec(latent_channels: int, text_dim: int) -> DitSpec:
     """The bundled editor: the SANA-Streaming blocks at a size for two CPU cores.
 
     One latent frame a chunk keeps the delay at four raw frames; six blocks keep the overhead per forward low.
+    A window of one latent frame streams better than a wider one (docs/systems/sana_streaming.md, research
+    rows) and costs less; places are for "on the left".
     """
-    softmax = SoftmaxSpec(num_sink_frames=1, window_frames=4, max_distance_frames=8)
+    softmax = SoftmaxSpec(num_sink_frames=1, window_frames=1, max_distance_frames=8)
     return DitSpec(
         in_channels=2 * latent_channels,
         out_channels=latent_channels,
@@ -69,6 +73,7 @@ def tiny_edit_spec(latent_channels: int, text_dim: int) -> DitSpec:
         mlp_ratio=2.5,
         text_dim=text_dim,
         mixers=hybrid_mixers(6, 2, GdnSpec(), softmax),
+        place_octaves=4,
     )
 
 
@@ -96,7 +101,8 @@ def tiny_edit_run(stage: Stage, spec: DitSpec, minutes: float, num_train_steps: 
         first_chunk_frames=NUM_LATENT_FRAMES,
     )
     flow = whole if stage == "teacher" else causal
-    return TinyEditRun(stage=stage, spec=spec, pool=EditPoolConfig(), flow=flow, trainer=trainer)
+    pool = EditPoolConfig(num_pairs=96, steps_per_pool=24)
+    return TinyEditRun(stage=stage, spec=spec, pool=pool, flow=flow, trainer=trainer)
 
 
 class EditObjective:
@@ -114,6 +120,7 @@ class EditObjective:
         self.pools = pools
         self.bank = bank
         self.words = words
+        self._velocity: Velocity | None = None
 
     def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
         """The loss of one micro-batch."""
@@ -122,7 +129,10 @@ class EditObjective:
         generator = torch.Generator(self.pools.clips.device).manual_seed(seed)
         rng = random.Random(seed)
         batch = self._batch(model, train_step, rng, generator)
-        total, parts = edit_flow_loss(model.dit, batch, self.run.flow, generator)
+        if self._velocity is None:
+            chunks = self.run.flow.chunks(batch.target.shape[2])
+            self._velocity = clip_velocity(model.dit, chunks, batch.target.device)
+        total, parts = edit_flow_loss(self._velocity, batch, self.run.flow, generator)
         if self.words is not None:
             families = [self.pools.draw_family(rng) for _ in range(self.words.config.batch)]
             words, word_parts = self.words(model, families, self.bank, rng)
@@ -183,10 +193,23 @@ class Arguments:
     device: str = "cuda"
 
 
+def grown(editor: InstructedEditor, spec: DitSpec) -> InstructedEditor:
+    """The same editor with another window, and with places if the spec has them; it starts as what it was.
+
+    Raises:
+        RuntimeError: If the specs differ in anything else.
+    """
+    dit = StreamingDit(spec)
+    weights = dit.state_dict() | editor.dit.state_dict()
+    dit.load_state_dict(weights)
+    return InstructedEditor(dit, editor.prompts)
+
+
 def load_editor(arguments: Arguments, latent_channels: int) -> InstructedEditor:
     """The editor to start from, in fp32; a new DiT where only the prompt encoder is given."""
     if arguments.start_from is not None:
-        return InstructedEditor.load(arguments.start_from)
+        editor = InstructedEditor.load(arguments.start_from)
+        return grown(editor, tiny_edit_spec(latent_channels, editor.prompts.spec.dim))
     if arguments.prompts is None:
         raise SystemExit("name --start-from (an earlier stage's weights) or --prompts (a prompt encoder)")
     encoder = PromptEncoder.load(arguments.prompts).float()
@@ -195,7 +218,8 @@ def load_editor(arguments: Arguments, latent_channels: int) -> InstructedEditor:
 
 def main(arguments: Arguments) -> None:
     """Train, then export the averaged weights to `out/weights`."""
-    device = torch.device(arguments.device)
+    replicas = Replicas.join(arguments.device)
+    device = replicas.device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
     torch.manual_seed(0)
@@ -210,10 +234,13 @@ def main(arguments: Arguments) -> None:
         words = WordsObjective(run.words, model.prompts, device, corpus)
     else:
         model.fix_words()
-    objective = EditObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, words)
-    trainer = Trainer(run.trainer, model, objective, arguments.out, run, device)
+    pools = EditPools(run.pool, clips, vae, mix_seed(run.seed, replicas.rank))
+    objective = EditObjective(run, pools, bank, words)
+    trainer = Trainer(run.trainer, model, objective, arguments.out, run, device, replicas=replicas)
     print(trainer.fit())
-    model.export(trainer.inference_weights(), arguments.out / "weights")
+    if replicas.is_first:
+        model.export(trainer.inference_weights(), arguments.out / "weights")
+    replicas.leave()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Distil the bundled editor to few steps on its own memory: the last stage of `tiny_edit`.
 
-python -m vivace.recipes.tiny_edit_student --start-from CAUSAL/weights --teacher TEACHER/weights \
+python -m vivace.recipes.tiny_edit_student --start-from CAUSAL/weights [--teacher TEACHER/weights] \
     --clips CLIPS --vae VAE --lpips LPIPS --out RUN --minutes 12
 
 The student is asked at the noise levels that its sampler visits, remembers what it made itself (as when
-serving) and is led to the end points of the many-step bidirectional teacher, from the same noise, or to the
-programmatic target; a part of every batch is decoded and compared as pictures.
+serving) and is led to the programmatic target, or, where a teacher is named, to the end points of that
+many-step bidirectional one from the same noise; a part of every batch is decoded and compared as pictures.
 """
 
+import copy
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,19 +16,29 @@ from pathlib import Path
 
 import torch
 import tyro
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
 from vivace.diffusion.flow import clean_from_velocity
-from vivace.diffusion.sampler import SANA_STREAMING_4_STEPS, euler_step, sample, shifted_sigmas
+from vivace.diffusion.sampler import (
+    SANA_STREAMING_2_STEPS,
+    SANA_STREAMING_4_STEPS,
+    euler_step,
+    sample,
+    shifted_sigmas,
+)
 from vivace.evaluation.picture_scores import pictures
 from vivace.models.perceptual import Lpips
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.models.video_vae import VideoVae
+from vivace.parallel.replicas import Replicas
+from vivace.pipelines.velocity_graphs import VelocityGraphs
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
+from vivace.recipes.teacher_corpus import TeacherCorpus
+from vivace.training.clip_velocity import Velocity, clip_velocity
 from vivace.training.edit_flow import (
     EditBatch,
     EditFlowConfig,
@@ -40,6 +51,9 @@ from vivace.training.objective import Loss
 from vivace.training.trainer import Trainer, TrainerConfig
 
 Latent = Float[Tensor, "b c t h w"]
+ROLLOUT_BATCH = 96
+# what the student remembers comes from either of its samplers
+OWN_SIGMAS = (SANA_STREAMING_4_STEPS, SANA_STREAMING_2_STEPS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +63,12 @@ class StudentRun:
     Attributes:
         teacher_steps: Euler steps of the teacher.
         teacher_shift: Shift of its noise levels.
-        teacher_share: Share of clips whose target is the teacher's end point; the others keep their own.
+        teacher_share: Share of clips whose target is the teacher's end point, if there is a teacher.
         own_memory_share: Share of clips whose memory is what the student made.
         num_decoded: Clips of a batch that are compared as pictures.
         perceptual_weight, pixel_weight, motion_weight: Factors of LPIPS, absolute and frame-to-frame errors.
         perceptual_frames: Raw frames of a decoded clip that go through LPIPS.
+        region_weight: Factor, beyond 1, of absolute errors where a local edit or a particle is.
         words: How the prompt encoder learns, where it does.
     """
 
@@ -64,12 +79,13 @@ class StudentRun:
     teacher_shift: float = 3.0
     teacher_share: float = 0.2
     own_memory_share: float = 0.6
-    num_decoded: int = 4
+    num_decoded: int = 6
     perceptual_weight: float = 0.35
     pixel_weight: float = 0.3
     motion_weight: float = 0.6
     perceptual_frames: int = 10
-    instructions_per_family: int = 500
+    region_weight: float = 4.0
+    instructions_per_family: int = 1500
     words: WordsConfig = field(default_factory=WordsConfig)
     seed: int = 1
 
@@ -78,9 +94,11 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
     """The run that made the bundled weights, sized for one H200."""
     return StudentRun(
         pool=EditPoolConfig(
-            num_pairs=48, batch=16, steps_per_pool=15, switch_share=0.2, local_share=0.34, pair_share=0.15
+            num_pairs=64, batch=24, steps_per_pool=20, switch_share=0.2, identity_weight=4.0, pair_share=0.15
         ),
-        flow=EditFlowConfig(served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08),
+        flow=EditFlowConfig(
+            served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08, noisy_share=0.45
+        ),
         trainer=TrainerConfig(
             num_train_steps=num_train_steps,
             learning_rate=4e-4,
@@ -104,7 +122,7 @@ class _Prepared:
     pool: LatentPool
     noise: Latent
     ids: tuple[tuple[int, ...], ...]
-    teacher: Latent
+    teacher: Latent | None
     own: Latent
 
 
@@ -116,17 +134,20 @@ class StudentObjective:
         run: StudentRun,
         pools: EditPools,
         bank: InstructionBank,
-        teacher: InstructedEditor,
+        teacher: InstructedEditor | None,
         lpips: Lpips,
         words: WordsObjective | None = None,
     ) -> None:
+        """`teacher` is None where the programmatic targets alone are to be learned from."""
         self.run = run
         self.pools = pools
         self.bank = bank
-        self.teacher = teacher.requires_grad_(False).eval()
+        self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
         self.lpips = lpips
         self.words = words
         self._prepared: tuple[int, _Prepared] | None = None
+        self._velocity: Velocity | None = None
+        self._own_memory: OwnMemory | None = None
 
     def __call__(self, model: nn.Module, train_step: int, micro_batch: int) -> Loss:
         """The loss of one micro-batch."""
@@ -138,10 +159,13 @@ class StudentObjective:
         index = train_step // run.pool.steps_per_pool
         if self._prepared is None or self._prepared[0] != index:
             self._prepared = index, self._prepare(model, index)
-        batch = self._batch(model, self._prepared[1], rng)
-        step = edit_flow_step(model.dit, batch, run.flow, generator)
+        batch, region = self._batch(model, self._prepared[1], rng)
+        if self._velocity is None:
+            chunks = run.flow.chunks(batch.target.shape[2])
+            self._velocity = clip_velocity(model.dit, chunks, batch.target.device)
+        step = edit_flow_step(self._velocity, batch, run.flow, generator)
         total, parts = flow_error(step, batch)
-        seen, picture_parts = self._picture_loss(step, batch, rng)
+        seen, picture_parts = self._picture_loss(step, batch, region, rng)
         total, parts = total + seen, {**parts, **picture_parts}
         if self.words is not None:
             families = [self.pools.draw_family(rng) for _ in range(self.words.config.batch)]
@@ -152,6 +176,8 @@ class StudentObjective:
     @torch.no_grad()
     def _prepare(self, model: InstructedEditor, index: int) -> _Prepared:
         pool = self.pools.pool(index)
+        if self._own_memory is None:
+            self._own_memory = OwnMemory(model)
         rng = random.Random(mix_seed(self.run.seed, 2, index))
         generator = torch.Generator(pool.source.device).manual_seed(mix_seed(self.run.seed, 3, index))
         ids = [self.bank.draw(family, rng) for family in pool.families]
@@ -159,15 +185,20 @@ class StudentObjective:
         noise[:, : pool.falling.shape[1]] = pool.falling
         teacher: list[Tensor] = []
         own: list[Tensor] = []
-        for rows in torch.arange(len(ids)).split(24):
+        for rows in torch.arange(len(ids)).split(ROLLOUT_BATCH):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
-            teacher.append(whole_clip(self.teacher, noise[part], pool.source[part], ids[part], sigmas))
-            sigmas = self.run.flow.served_sigmas
-            own.append(stream_clip(model, noise[part], pool.source[part], ids[part], sigmas))
-        return _Prepared(pool, noise, tuple(map(tuple, ids)), torch.cat(teacher), torch.cat(own))
+            given = noise[part], pool.source[part], ids[part]
+            if self.teacher is not None:
+                sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
+                teacher.append(whole_clip(self.teacher, *given, sigmas))
+            own.append(self._own_memory(*given, rng.choice(OWN_SIGMAS)))
+        taught = torch.cat(teacher) if teacher else None
+        return _Prepared(pool, noise, tuple(map(tuple, ids)), taught, torch.cat(own))
 
-    def _batch(self, model: InstructedEditor, prepared: _Prepared, rng: random.Random) -> EditBatch:
+    def _batch(
+        self, model: InstructedEditor, prepared: _Prepared, rng: random.Random
+    ) -> tuple[EditBatch, UInt8[Tensor, "b 1 r y x"]]:
+        """Clips of the pool, and where in their pictures errors count more."""
         run, pool = self.run, prepared.pool
         chosen = rng.sample(range(run.pool.num_pairs), run.pool.batch)
         device = pool.source.device
@@ -178,21 +209,25 @@ class StudentObjective:
             return torch.tensor(drawn, device=device)[:, None, None, None, None]
 
         text, mask = model.encode(*model.prompts.pad_ids([list(prepared.ids[i]) for i in chosen]))
-        # where a region stands out, the teacher's answer may lie outside it: the programmatic target is exact
-        is_taught = some(run.teacher_share) & (pool.weight[index].amax((1, 2, 3, 4), keepdim=True) == 1)
+        target = pool.target[index]
+        if prepared.teacher is not None:
+            # where a region stands out, the teacher's answer may lie outside it: the target is exact
+            is_plain = pool.weight[index].amax((1, 2, 3, 4), keepdim=True) == 1
+            target = torch.where(some(run.teacher_share) & is_plain, prepared.teacher[index], target)
         memory = torch.where(some(run.own_memory_share), prepared.own[index], pool.target[index])
-        return EditBatch(
+        batch = EditBatch(
             source=pool.source[index],
-            target=torch.where(is_taught, prepared.teacher[index], pool.target[index]),
+            target=target,
             memory=torch.where(some(run.pool.switch_share), pool.other[index], memory),
             noise=prepared.noise[index],
             weight=pool.weight[index],
             text=text,
             text_mask=mask,
         )
+        return batch, pool.region[index[: run.num_decoded]]
 
     def _picture_loss(
-        self, step: FlowStep, batch: EditBatch, rng: random.Random
+        self, step: FlowStep, batch: EditBatch, region: UInt8[Tensor, "b 1 r y x"], rng: random.Random
     ) -> tuple[Tensor, dict[str, Tensor]]:
         run = self.run
         part = slice(0, run.num_decoded)
@@ -206,8 +241,9 @@ class StudentObjective:
         frames = sorted(rng.sample(range(num_frames // 4, num_frames), run.perceptual_frames))
         perceptual = self.lpips(pictures(made[:, :, frames]), pictures(wanted[:, :, frames])).mean()
         error = made - wanted
-        pixel = error.abs().mean()
-        motion = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
+        counts = 1 + run.region_weight / 255 * region.float()
+        pixel = (error.abs() * counts).mean()
+        motion = ((error[:, :, 1:] - error[:, :, :-1]).abs() * counts[:, :, 1:]).mean()
         total = run.perceptual_weight * perceptual + run.pixel_weight * pixel + run.motion_weight * motion
         return total, {"lpips": perceptual.detach(), "pixel": pixel.detach(), "motion": motion.detach()}
 
@@ -239,32 +275,50 @@ def stream_clip(
 ) -> Latent:
     """Chunk after chunk of one latent frame with a clean commit, as the pipeline serves."""
     features, mask = editor.encode(*editor.prompts.pad_ids(ids))
-    text = editor.dit.embed_text(features, mask)
+    return _streamed(editor.dit, editor.dit.embed_text(features, mask), noise, source, sigmas)
+
+
+class OwnMemory:
+    """`stream_clip` of a model in training: in bf16, as served, and replayed from graphs on a GPU."""
+
+    def __init__(self, editor: InstructedEditor) -> None:
+        self.editor = editor
+        self._served = copy.deepcopy(editor.dit).bfloat16().requires_grad_(False).eval()
+        self._graphs = VelocityGraphs(self._served)
+
+    @torch.no_grad()
+    def __call__(
+        self, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
+    ) -> Latent:
+        """What the editor, as it is now, makes of the clips."""
+        for served, trained in zip(self._served.parameters(), self.editor.dit.parameters()):
+            served.copy_(trained)
+        features, mask = self.editor.encode(*self.editor.prompts.pad_ids(ids))
+        with torch.autocast(noise.device.type, enabled=False):
+            text = self._served.embed_text(features.bfloat16(), mask)
+            # a clone, because tensors made while inferring cannot be trained on
+            return _streamed(self._graphs, text, noise, source, sigmas).clone()
+
+
+def _streamed(
+    dit: StreamingDit | VelocityGraphs,
+    text: TextContext,
+    noise: Latent,
+    source: Latent,
+    sigmas: Sequence[float],
+) -> Latent:
+    dtype = text.keys[0].dtype
     state: DitState | None = None
     made: list[Tensor] = []
     for frame in range(noise.shape[2]):
-        x, seen = noise[:, :, frame : frame + 1], source[:, :, frame : frame + 1]
-        for sigma, sigma_next in zip(sigmas, (*sigmas[1:], 0.0)):
-            velocity, _ = _forward(editor.dit, x, seen, sigma, text, state, write=False)
-            x = euler_step(x, velocity, sigma, sigma_next)
-        _, state = _forward(editor.dit, x, seen, 0.0, text, state, write=True)
+        x, seen = noise[:, :, frame : frame + 1], source[:, :, frame : frame + 1].to(dtype)
+        levels = [torch.full((x.shape[0], 1), sigma, device=x.device) for sigma in (*sigmas, 0.0)]
+        for level, sigma, sigma_next in zip(levels, sigmas, (*sigmas[1:], 0.0)):
+            velocity, _ = dit(torch.cat([x.to(dtype), seen], dim=1), level, text, state, write=False)
+            x = euler_step(x, velocity.float(), sigma, sigma_next)
+        _, state = dit(torch.cat([x.to(dtype), seen], dim=1), levels[-1], text, state, write=True)
         made.append(x)
     return torch.cat(made, dim=2)
-
-
-def _forward(
-    dit: StreamingDit,
-    x: Latent,
-    source: Latent,
-    sigma: float,
-    text: TextContext,
-    state: DitState | None,
-    *,
-    write: bool,
-) -> tuple[Latent, DitState | None]:
-    level = torch.full((x.shape[0], 1), sigma, device=x.device)
-    velocity, state = dit(torch.cat([x, source], dim=1), level, text, state, write=write)
-    return velocity.float(), state
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,34 +329,41 @@ class Arguments:
     vae: Path
     lpips: Path
     start_from: Path
-    teacher: Path
     out: Path
+    teacher: Path | None = None
     minutes: float = 12.0
     num_train_steps: int = 20_000
     train_prompts: bool = False
+    corpus: Path | None = None
     device: str = "cuda"
 
 
 def main(arguments: Arguments) -> None:
     """Train, then export the averaged weights to `out/weights`."""
-    device = torch.device(arguments.device)
+    replicas = Replicas.join(arguments.device)
+    device = replicas.device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
     model = InstructedEditor.load(arguments.start_from)
-    teacher = InstructedEditor.load(arguments.teacher).to(device)
+    teacher = None if arguments.teacher is None else InstructedEditor.load(arguments.teacher).to(device)
     run = student_run(arguments.minutes, arguments.num_train_steps)
     lpips = Lpips.load(arguments.lpips).to(device)
+    corpus = None if arguments.corpus is None else TeacherCorpus.load(arguments.corpus)
     words = None
     if arguments.train_prompts:
-        words = WordsObjective(run.words, model.prompts, device)
+        words = WordsObjective(run.words, model.prompts, device, corpus)
     else:
         model.fix_words()
     clips = ClipStore.load(arguments.clips, device)
     bank = InstructionBank.build(model.prompts, run.instructions_per_family, run.seed)
-    objective = StudentObjective(run, EditPools(run.pool, clips, vae, run.seed), bank, teacher, lpips, words)
-    trainer = Trainer(replace(run.trainer, seed=run.seed), model, objective, arguments.out, run, device)
+    pools = EditPools(run.pool, clips, vae, mix_seed(run.seed, replicas.rank))
+    objective = StudentObjective(run, pools, bank, teacher, lpips, words)
+    config = replace(run.trainer, seed=run.seed)
+    trainer = Trainer(config, model, objective, arguments.out, run, device, replicas=replicas)
     print(trainer.fit())
-    model.export(trainer.inference_weights(), arguments.out / "weights")
+    if replicas.is_first:
+        model.export(trainer.inference_weights(), arguments.out / "weights")
+    replicas.leave()
 
 
 if __name__ == "__main__":

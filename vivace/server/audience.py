@@ -64,7 +64,15 @@ class Audience:
         self.last_client_s = self._clock()
 
     def add_listener(self, send: Callable[[ServerMessage], None]) -> Callable[[], None]:
-        """Have all messages of the session passed to `send`; returns what ends that."""
+        """Have all messages of the session passed to `send`; returns what ends that.
+
+        Raises:
+            ProtocolError: If there are too many listeners.
+        """
+        if len(self._listeners) >= self._limits.num_listeners:
+            raise ProtocolError(
+                "busy", f"this session has {self._limits.num_listeners} connections already, try again later"
+            )
         self._listeners.add(send)
 
         def remove() -> None:

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from vivace.core.errors import VivaceError
 from vivace.engine.live import SyncSession
+from vivace.engine.telemetry import RecentTimes
 from vivace.engine.terms import (
     Controls,
     EditedFrame,
@@ -73,8 +74,9 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._playout: Playout[ShownFrame] = Playout(
-            max_waiting=max(1, int(MAX_PLAYOUT_S * settings.native_fps))
+            max_waiting=max(1, int(MAX_PLAYOUT_S * settings.native_fps)), interval_s=1 / settings.native_fps
         )
+        self._delays, self._bufferings, self._holds = RecentTimes(), RecentTimes(), RecentTimes()
         self._desk = PromptDesk(limits, self.tell, self._soon)
         self._branch = 0
         self._first_frame = 0
@@ -218,17 +220,20 @@ class Hub:
         """What it does right now."""
         seen = self.session.figures()
         figures, counts = seen.figures, seen.figures.counts
-        playout_ms = 1000 * self._playout.delay_s
-        recent = figures.recent_delay
-        has_delay = recent.num_values > 0
+        now_s = self._clock()
+        delay, buffering, held = (
+            times.summary(now_s) for times in (self._delays, self._bufferings, self._holds)
+        )
+        has_delay = delay.num_values > 0
         return Stats(
             state=str(self.session.phase),
             fps_in=round(figures.fps_in, 2),
             fps_out=round(figures.fps_out, 2),
             native_fps=self.settings.native_fps,
-            delay_ms=round(max(playout_ms, recent.p50_ms), 1) if has_delay else None,
-            delay_p99_ms=round(max(playout_ms, recent.p99_ms), 1) if has_delay else None,
-            buffering_ms=round(figures.buffering.p99_ms, 1),
+            delay_ms=round(delay.p50_ms, 1) if has_delay else None,
+            delay_p99_ms=round(delay.p99_ms, 1) if has_delay else None,
+            buffering_ms=round(buffering.p50_ms, 1) if has_delay else None,
+            held_ms=round(held.p99_ms, 1) if has_delay else None,
             frames_in=counts.frames_in,
             frames_out=counts.frames_out,
             frames_dropped=counts.frames_dropped_in + counts.frames_dropped_out + self._playout.num_dropped,
@@ -349,8 +354,13 @@ class Hub:
 
     def _show(self, frame: ShownFrame, now_s: float) -> None:
         self._metrics.frames_out.inc()
-        self._metrics.delay_s.observe(max(0.0, now_s - frame.arrived_s))
-        self.sound.frame_shown(now_s - frame.arrived_s)
+        delays = frame.delays(now_s)
+        self._metrics.delay_s.observe(delays.total_s)
+        self._metrics.held_s.observe(delays.held_s)
+        self._delays.record(now_s, delays.total_s)
+        self._bufferings.record(now_s, delays.buffering_s)
+        self._holds.record(now_s, delays.held_s)
+        self.sound.frame_shown(delays.total_s)
         self.audience.show(frame)
         if self.recorder is not None:
             self.recorder(frame)

@@ -17,7 +17,7 @@ from vivace.engine.terms import SessionSettings
 from vivace.server.app import Parts, create_app
 from vivace.server.load_client import CONNECT_S, LAST_WAIT_S, LoadOrder, Seen
 from vivace.server.marks import NUM_NUMBERS, read_mark
-from vivace.server.outlet import ShownFrame
+from vivace.server.outlet import ShownDelays, ShownFrame
 from vivace.server.protocol import MAX_STEPS, OpenSession, ProtocolError
 from vivace.server.settings import Limits, ServerSettings
 
@@ -67,13 +67,14 @@ class LoadSpeed:
         miss_share: Chunks later than their deadline.
         ttff: From the first frame sent to the first one received, with the connection set up before.
         delay: From a frame handed to the sender's codec to its edited form decoded.
-        span: Of the delay, the chunk: from the arrival of its first frame to that of its last.
+        buffering: Of the delay, chunk buffering: waiting for the rest of the chunk to arrive and, edited with
+            the rest, for its turn to be shown; together at most what the chunk lasts.
         model: Of the delay, the model's work on the complete chunk, also for other sessions.
         added: The rest: codecs, network, queues, engine, even playing out.
         leg_in: Of `added`, from the sender to the session.
         engine: Of `added`, from the complete chunk to its edited frames less the model's work.
-        playout: Of `added`, waiting to be shown: every frame as late as the slowest one of late, so that
-            frames come evenly.
+        held: Of `added`, held back beyond chunk buffering, so that frames come evenly although the model's
+            times are not even.
         leg_out: Of `added`, from being shown to being decoded by the viewer.
         jitter: How much later or earlier than its predecessor a frame came than it was sent.
         prompt_change: From asking for another instruction to the first frame received that follows it.
@@ -88,12 +89,12 @@ class LoadSpeed:
     miss_share: float
     ttff: TimeFigures
     delay: TimeFigures
-    span: TimeFigures
+    buffering: TimeFigures
     model: TimeFigures
     added: TimeFigures
     leg_in: TimeFigures
     engine: TimeFigures
-    playout: TimeFigures
+    held: TimeFigures
     leg_out: TimeFigures
     jitter: TimeFigures
     prompt_change: TimeFigures
@@ -105,9 +106,7 @@ class _Shown:
 
     shown_s: float
     arrived_s: float
-    span_s: float
-    model_s: float
-    engine_s: float
+    delays: ShownDelays
     prompt_id: int
 
 
@@ -126,14 +125,8 @@ class _Tap:
         ahead = (short - self._last) % NUM_NUMBERS
         number = self._last + (ahead if ahead < NUM_NUMBERS // 2 else ahead - NUM_NUMBERS)
         self._last = max(self._last, number)
-        note = _Shown(
-            shown_s=perf_counter(),
-            arrived_s=frame.arrived_s,
-            span_s=frame.span_s,
-            model_s=frame.model_s,
-            engine_s=frame.engine_s,
-            prompt_id=frame.prompt_id,
-        )
+        now_s = perf_counter()
+        note = _Shown(now_s, frame.arrived_s, frame.delays(now_s), frame.prompt_id)
         self.shown.setdefault(number, note)
 
 
@@ -229,7 +222,7 @@ async def _let_users_in(parts: Parts, address: str, settings: LoadSettings) -> t
 def _speed(settings: LoadSettings, seen: list[Seen], taps: list[_Tap], counts: Counts) -> LoadSpeed:
     times: dict[str, list[float]] = {
         name: []
-        for name in ("delay", "span", "model", "added", "leg_in", "engine", "playout", "leg_out", "jitter")
+        for name in ("delay", "buffering", "model", "added", "leg_in", "engine", "held", "leg_out", "jitter")
     }
     ttff, prompt_change = [], []
     num_counted = 0
@@ -245,13 +238,13 @@ def _speed(settings: LoadSettings, seen: list[Seen], taps: list[_Tap], counts: C
             num_counted += 1
             delay_s = received_s - sent_s
             times["delay"].append(delay_s)
-            times["span"].append(shown.span_s)
-            times["model"].append(shown.model_s)
-            times["added"].append(delay_s - shown.span_s - shown.model_s)
+            split = shown.delays
+            times["buffering"].append(split.buffering_s)
+            times["model"].append(split.model_s)
+            times["added"].append(delay_s - split.buffering_s - split.model_s)
             times["leg_in"].append(shown.arrived_s - sent_s)
-            times["engine"].append(shown.engine_s)
-            inside_s = shown.shown_s - shown.arrived_s
-            times["playout"].append(inside_s - shown.span_s - shown.model_s - shown.engine_s)
+            times["engine"].append(split.engine_s)
+            times["held"].append(split.held_s)
             times["leg_out"].append(received_s - shown.shown_s)
             if before is not None:
                 times["jitter"].append(abs(delay_s - before))

@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 DELAY_BUCKETS_S = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.2, 1.6, 2.5, 5.0)
 
+HELD_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.25)
+
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
@@ -20,6 +22,7 @@ class Metrics:
     frames_out: Counter
     frames_dropped: Counter
     delay_s: Histogram
+    held_s: Histogram
     state_bytes: Gauge
     refused: Counter
 
@@ -40,6 +43,12 @@ class Metrics:
                 "vivace_delay_seconds",
                 "From the receipt of a raw frame to the departure of its edited frame",
                 buckets=DELAY_BUCKETS_S,
+                registry=registry,
+            ),
+            Histogram(
+                "vivace_held_seconds",
+                "Of the delay, held back so that frames come evenly although the model does not",
+                buckets=HELD_BUCKETS_S,
                 registry=registry,
             ),
             Gauge("vivace_state_bytes", "Bytes of all stream states", registry=registry),

@@ -10,6 +10,26 @@ from jaxtyping import UInt8
 from vivace.server.frame_wire import WireFrame, pack_frame
 
 
+@dataclass(frozen=True, slots=True)
+class ShownDelays:
+    """What lies between the arrival of a raw frame and the showing of its edited frame, in seconds.
+
+    Attributes:
+        total_s: All of it.
+        buffering_s: Chunk buffering: the first frame of a chunk waits for the last one to arrive; the last
+            one, edited at the same moment, waits for its turn to be shown. At most what the chunk lasts.
+        model_s: The model's work on the complete chunk, also for other sessions meanwhile.
+        engine_s: What else passed between the complete chunk and its edited frames.
+        held_s: Held back beyond that, so that frames come evenly although the model does not.
+    """
+
+    total_s: float
+    buffering_s: float
+    model_s: float
+    engine_s: float
+    held_s: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownFrame:
     """An edited raw frame on its way to viewers.
@@ -36,6 +56,13 @@ class ShownFrame:
     model_s: float = 0.0
     engine_s: float = 0.0
     _packed: list[asyncio.Future[bytes]] = field(default_factory=list)
+
+    def delays(self, now_s: float) -> "ShownDelays":
+        """What its delay consists of, if it is shown now."""
+        total_s = max(0.0, now_s - self.arrived_s)
+        waited_s = max(0.0, total_s - self.model_s - self.engine_s)
+        buffering_s = min(waited_s, self.span_s)
+        return ShownDelays(total_s, buffering_s, self.model_s, self.engine_s, waited_s - buffering_s)
 
     async def packed(self, now_s: float) -> bytes:
         """The frame as JPEG with its header; the first caller's thread does the work for all."""

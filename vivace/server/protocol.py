@@ -295,8 +295,9 @@ class Stats(Message):
     """What the session does right now.
 
     `delay_ms` is from the receipt of a raw frame to its edited frame's departure: the median of the last ten
-    seconds, and `delay_p99_ms` their slowest hundredth; `buffering_ms` is the part of it spent waiting for a
-    chunk to fill. `frames_dropped` counts frames that came while the model was busy, `frames_resampled` those
+    seconds, and `delay_p99_ms` their slowest hundredth. Of it, `buffering_ms` (median) is what collecting and
+    playing whole chunks costs, and `held_ms` (slowest hundredth) what playing evenly costs where the model is
+    not even. `frames_dropped` counts frames that came while the model was busy, `frames_resampled` those
     left out because the source is faster than the model's native rate. Counts are from the start of the
     session. `rewind_s` is how far back `rewind` reaches, `stream_s` the seconds of video taken in.
     """
@@ -308,7 +309,8 @@ class Stats(Message):
     native_fps: float
     delay_ms: float | None
     delay_p99_ms: float | None
-    buffering_ms: float
+    buffering_ms: float | None
+    held_ms: float | None
     frames_in: int
     frames_out: int
     frames_dropped: int

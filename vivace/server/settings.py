@@ -14,6 +14,7 @@ class Limits:
     Attributes:
         num_sessions: Sessions at a time.
         num_viewers: Viewers of one session at a time, over all transports.
+        num_listeners: WebSockets and data channels of one session at a time, watching or controlling.
         max_queued_frames: Edited frames that wait for one viewer; a slower one loses the oldest.
         max_pixels: Pixels of a frame that comes in.
         max_frame_bytes: Bytes of a frame message on a WebSocket.
@@ -30,6 +31,7 @@ class Limits:
 
     num_sessions: int = 4
     num_viewers: int = 8
+    num_listeners: int = 32
     max_queued_frames: int = 4
     max_pixels: int = 1920 * 1088
     max_frame_bytes: int = 8_000_000
@@ -47,6 +49,7 @@ class Limits:
         sizes = (
             self.num_sessions,
             self.num_viewers,
+            self.num_listeners,
             self.max_queued_frames,
             self.max_pixels,
             self.max_frame_bytes,

@@ -222,7 +222,12 @@ class RtcPeers:
                 channel.send(message.model_dump_json())
 
         control = Control(hub, self._recordings, self._metrics, send, may_control=may_control)
-        stop_listening = hub.audience.add_listener(send)
+        try:
+            stop_listening = hub.audience.add_listener(send)
+        except ProtocolError as error:
+            self._metrics.refused.labels(error.answer.code).inc()
+            channel.close()
+            return
         orders: asyncio.Queue[str | bytes] = asyncio.Queue(maxsize=64)
 
         async def obey() -> None:

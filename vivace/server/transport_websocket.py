@@ -1,6 +1,7 @@
 """Frames and messages over one WebSocket: the way that works wherever a page loads."""
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -46,13 +47,19 @@ class SocketClient:
             may_control = is_same_secret(hello.key, hub.key)
             if hello.key is not None and not may_control:
                 raise ProtocolError("not_allowed", "this is not the session's key")
-            outlet = hub.audience.add_viewer() if hello.frames == "jpeg" else None
+            stop_listening = hub.audience.add_listener(self._tell)
         except ProtocolError as error:
             await self._refuse(error.answer)
             return
         except (WebSocketDisconnect, TimeoutError, RuntimeError):
             return
-        await self._talk(hub, outlet, may_control=may_control)
+        try:
+            outlet = hub.audience.add_viewer() if hello.frames == "jpeg" else None
+        except ProtocolError as error:
+            stop_listening()
+            await self._refuse(error.answer)
+            return
+        await self._talk(hub, outlet, stop_listening, may_control=may_control)
 
     def replaced(self) -> None:
         """Another connection hands in the frames of this session now."""
@@ -73,9 +80,10 @@ class SocketClient:
         except (WebSocketDisconnect, RuntimeError):
             return
 
-    async def _talk(self, hub: Hub, outlet: Outlet | None, *, may_control: bool) -> None:
+    async def _talk(
+        self, hub: Hub, outlet: Outlet | None, stop_listening: Callable[[], None], *, may_control: bool
+    ) -> None:
         control = Control(hub, self._recordings, self._metrics, self._tell, may_control=may_control)
-        stop_listening = hub.audience.add_listener(self._tell)
         control.greet()
         works = [self._receive(hub, control), self._send_messages()]
         if outlet is not None:

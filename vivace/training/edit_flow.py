@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vivace.core.errors import ConfigError
 from vivace.diffusion.flow import add_noise, logit_normal_sigma, shift_sigma, velocity_target
-from vivace.models.streaming_dit import StreamingDit
+from vivace.training.clip_velocity import Velocity
 
 Latent = Float[Tensor, "b c t h w"]
 
@@ -42,7 +42,9 @@ class EditFlowConfig:
     A clip is cut at a random frame: frames before it are clean memory, as after a commit, and carry no loss;
     every chunk from there on has a noise level of its own. `served_share` of the levels are those that the
     few-step sampler visits, the others logit-normal moved by `shift`. `memory_noise` is the largest level of
-    noise added to clean memory without telling the model, so that it forgives its own mistakes.
+    noise added to clean memory without telling the model, so that it forgives its own mistakes. With
+    `noisy_share` there is no cut: that share of the chunks, drawn one by one, is under training, so that most
+    of them look back on clean memory nearby, as when serving.
     """
 
     served_sigmas: tuple[float, ...]
@@ -51,8 +53,11 @@ class EditFlowConfig:
     memory_noise: float = 0.15
     frames_per_chunk: int = 1
     first_chunk_frames: int = 1
+    noisy_share: float | None = None
 
     def __post_init__(self) -> None:
+        if self.noisy_share is not None and not 0 <= self.noisy_share <= 1:
+            raise ConfigError(f"EditFlowConfig: got noisy_share {self.noisy_share}, expected None or 0 to 1")
         if not 0 <= self.served_share <= 1 or not 0 <= self.memory_noise < 1:
             raise ConfigError(
                 f"EditFlowConfig: got served_share {self.served_share} and memory_noise {self.memory_noise}, "
@@ -75,23 +80,23 @@ class EditFlowConfig:
 
 
 def edit_flow_loss(
-    model: StreamingDit, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
+    velocity: Velocity, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
 ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Mean squared velocity error over the noisy frames, and the error at high and at low noise.
 
     Source: flow matching (Lipman et al. 2022); independent noise levels per frame as in Diffusion Forcing
     (Chen et al. 2024), with a clean prefix because serving commits clean chunks.
     """
-    return flow_error(edit_flow_step(model, batch, config, generator), batch)
+    return flow_error(edit_flow_step(velocity, batch, config, generator), batch)
 
 
 def edit_flow_step(
-    model: StreamingDit, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
+    velocity: Velocity, batch: EditBatch, config: EditFlowConfig, generator: torch.Generator
 ) -> FlowStep:
     """Predict the velocity of every noisy frame of a clip cut at a random chunk.
 
-    The whole clip goes through the model at once, chunk-causally: a chunk reads what earlier frames wrote,
-    noisy or clean, exactly as the streaming forward does.
+    The whole clip goes through the model at once, chunk-causally (`ClipVelocity` of the config's chunks): a
+    chunk reads what earlier frames wrote, noisy or clean, exactly as the streaming forward does.
     """
     b, _, frames, _, _ = batch.target.shape
     chunks = config.chunks(frames)
@@ -100,7 +105,12 @@ def edit_flow_step(
     )
     sigma_of_chunk = _draw_sigmas((b, len(chunks)), config, generator)
     first_noisy = torch.randint(len(chunks), (b, 1), generator=generator, device=generator.device)
-    is_noisy = chunk_of_frame[None] >= first_noisy
+    if config.noisy_share is None:
+        is_noisy = chunk_of_frame[None] >= first_noisy
+    else:
+        drawn = torch.rand(b, len(chunks), generator=generator, device=generator.device) < config.noisy_share
+        # at least one chunk of every clip is under training
+        is_noisy = drawn.scatter(1, first_noisy, True)[:, chunk_of_frame]
     sigma = torch.where(is_noisy, sigma_of_chunk[:, chunk_of_frame], 0.0)
 
     noisy = add_noise(batch.target, batch.noise, sigma)
@@ -108,9 +118,8 @@ def edit_flow_step(
     memory = add_noise(batch.memory, normal_like(batch.target, generator), hidden_level)
     x = torch.where(is_noisy[:, None, :, None, None], noisy, memory)
 
-    text = model.embed_text(batch.text, batch.text_mask)
-    velocity, _ = model(torch.cat([x, batch.source], dim=1), sigma, text, write=False, chunks=chunks)
-    return FlowStep(x, sigma, is_noisy, velocity.float())
+    predicted = velocity(torch.cat([x, batch.source], dim=1), sigma, batch.text, batch.text_mask)
+    return FlowStep(x, sigma, is_noisy, predicted.float())
 
 
 def flow_error(step: FlowStep, batch: EditBatch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:

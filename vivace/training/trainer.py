@@ -1,4 +1,4 @@
-"""The training loop on one device: update, log, save, resume; knows no model, no data and no objective."""
+"""The training loop: update, log, save, resume; knows no model, no data and no objective."""
 
 import time
 from collections.abc import Callable
@@ -8,12 +8,14 @@ from typing import Literal
 
 import psutil
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from vivace.core.config import write_config
 from vivace.core.errors import ConfigError, VivaceError, WeightsError
 from vivace.core.stop_signals import StopSignals
 from vivace.models.shards import DEFAULT_SHARD_MIB, StoredDtype, as_dtype
+from vivace.parallel.replicas import Replicas
 from vivace.training.checkpoint import (
     CONFIG_NAME,
     Checkpoint,
@@ -42,7 +44,7 @@ class TrainerConfig:
         weight_decay: For tensors of two or more dimensions only.
         grad_clip_norm: Largest norm of the whole gradient; None for no clipping.
         ema_decay: Of the averaged weights; None to keep no average.
-        micro_batches: Objective calls whose gradients are averaged into one train step.
+        micro_batches: Objective calls whose gradients are averaged into one train step, in every process.
         autocast: Type of matrix work inside the objective; weights stay fp32.
         save_every: Train steps between checkpoints; None for by time only.
         save_every_minutes: Minutes between checkpoints; None for by train step only.
@@ -127,6 +129,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         *,
         clock: Callable[[], float] = time.monotonic,
+        replicas: Replicas | None = None,
     ) -> None:
         """Move the model to `device` and set up the optimiser.
 
@@ -138,6 +141,8 @@ class Trainer:
             run_config: The whole run's settings (a dataclass), written beside every checkpoint.
             device: Where to train.
             clock: Seconds from any start; tests give their own.
+            replicas: Processes that train together: N of them with m micro-batches each do what one does with
+                N m. Only the first writes; all read its checkpoints.
 
         Raises:
             ConfigError: If nothing is to be trained, or trained weights are not fp32.
@@ -150,6 +155,7 @@ class Trainer:
         self._objective = objective
         self._run_config = run_config
         self._clock = clock
+        self._replicas = Replicas() if replicas is None else replicas
         self._trained = {name: item for name, item in model.named_parameters() if item.requires_grad}
         if not self._trained:
             raise ConfigError("the model has no weights to train; set requires_grad on some")
@@ -181,11 +187,16 @@ class Trainer:
         if self.device.type == "cuda":
             torch.set_float32_matmul_precision("high")
         resumed_from = self._resume(allow_changed_config)
+        self._replicas.share(self.model.state_dict().values())
         self.out.mkdir(parents=True, exist_ok=True)
-        write_config(self._run_config, self.out / CONFIG_NAME)
+        is_first = self._replicas.is_first
+        if is_first:
+            write_config(self._run_config, self.out / CONFIG_NAME)
         self.model.train()
         self._started = self._clock()
-        with StopSignals() as stop, TrainLog(self.out / "log.jsonl", train_step=self.train_step) as log:
+        log_path = self.out / ("log.jsonl" if is_first else f"log.{self._replicas.rank}.jsonl")
+        console = Console(stderr=True, quiet=not is_first)
+        with StopSignals() as stop, TrainLog(log_path, train_step=self.train_step, console=console) as log:
             if resumed_from is not None:
                 log.say(f"resuming from {resumed_from}")
             self._run(log, stop)
@@ -211,7 +222,10 @@ class Trainer:
         saved_at = logged_at = self._elapsed_seconds()
         saved_step = self.train_step
         num_samples = 0
-        while (progress := self._progress()) < 1 and stop.received is None:
+        while True:
+            progress, is_stopped = self._replicas.agree([self._progress(), float(stop.received is not None)])
+            if progress >= 1 or is_stopped:
+                break
             rate = learning_rate_at(
                 self.train_step,
                 progress,
@@ -229,10 +243,10 @@ class Trainer:
                 log.write(line, min(progress, 1.0))
                 self._stop_if_diverged()
                 logged_at, num_samples = line.elapsed_seconds, 0
-            if self._is_save_due(self._elapsed_seconds() - saved_at):
+            if self._replicas.is_first and self._is_save_due(self._elapsed_seconds() - saved_at):
                 self._save()
                 saved_at, saved_step = self._elapsed_seconds(), self.train_step
-        if saved_step != self.train_step:
+        if self._replicas.is_first and saved_step != self.train_step:
             self._save()
 
     def _update(self, learning_rate: float) -> int:
@@ -240,7 +254,8 @@ class Trainer:
         config = self.config
         num_samples = 0
         is_good = torch.ones((), dtype=torch.bool, device=self.device)
-        for micro_batch in range(config.micro_batches):
+        first = self._replicas.rank * config.micro_batches
+        for micro_batch in range(first, first + config.micro_batches):
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.autocast == "bf16"):
                 loss = self._objective(self.model, self.train_step, micro_batch)
             (loss.total / config.micro_batches).backward()
@@ -250,7 +265,11 @@ class Trainer:
                 self._means.add(f"parts.{name}", value)
             num_samples += loss.num_samples
         parameters = [item for item in self._trained.values() if item.grad is not None]
-        norm = nn.utils.get_total_norm([item.grad for item in parameters if item.grad is not None])
+        gradients = [item.grad for item in parameters if item.grad is not None]
+        bad = (~is_good).float()
+        self._replicas.average([*gradients, bad])
+        is_good = bad == 0
+        norm = nn.utils.get_total_norm(gradients)
         if config.grad_clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, config.grad_clip_norm, norm)
         self._means.add("grad_norm", norm)

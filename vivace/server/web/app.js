@@ -1,24 +1,16 @@
-// The page: what people see and press. Pictures and messages go through source.js, link.js and rtc.js.
+// The page: a session, its connection, and what people press. What they see is in shown.js.
 
+import { PRESETS, rememberPrompt, setUpAsking } from "./asking.js";
+import { keptSession } from "./kept.js";
 import { Link, openSession } from "./link.js";
+import { onDrop, onKeys } from "./press.js";
 import { addedDelayMs, play, publish } from "./rtc.js";
+import {
+  addRecording, byId, setEnabled, setState, showMarks, showNumbers, showSharing, showStrength, showTimeline, toast,
+} from "./shown.js";
 import { Source } from "./source.js";
 
-const PRESETS = [
-  "make it a snowy night",
-  "turn it into an oil painting",
-  "turn it into a pencil sketch",
-  "make it look like an old movie",
-  "make it foggy",
-  "make it autumn",
-];
-const KEPT_KEY = "vivace-session";
-const HISTORY_KEY = "vivace-history";
-const MAX_HISTORY = 20;
-const MAX_SHOWN_PAST = 4;
-
 const root = new URL("./", location.href);
-const byId = (name) => document.getElementById(name);
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 const pen = byId("edited").getContext("2d", { alpha: false });
 const source = new Source(byId("source"));
@@ -36,34 +28,14 @@ const page = {
   upcoming: new Map(),
   isPaused: false,
   isRecording: false,
+  recordingSince: null,
 };
 window.vivace = page; // for tests and the curious
-
-// -- small things
-
-function toast(text, isBad = false) {
-  const note = document.createElement("div");
-  note.className = isBad ? "toast bad" : "toast";
-  note.textContent = text;
-  byId("toasts").append(note);
-  setTimeout(() => note.remove(), isBad ? 6000 : 3500);
-}
-
-function setState(state, text) {
-  byId("state").dataset.state = state;
-  byId("state").textContent = text;
-}
 
 function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted.length ? sorted[sorted.length >> 1] : null;
 }
-
-const kept = {
-  load(key) { try { return JSON.parse(sessionStorage.getItem(key)); } catch { return null; } },
-  save(key, value) { try { sessionStorage.setItem(key, JSON.stringify(value)); } catch { /* private mode */ } },
-  drop(key) { try { sessionStorage.removeItem(key); } catch { /* private mode */ } },
-};
 
 function order(message) {
   if (!page.link?.sendNow(message)) toast("not connected; trying again", true);
@@ -74,10 +46,12 @@ function order(message) {
 async function start() {
   byId("pick-source").hidden = true;
   byId("change-source").hidden = false;
+  byId("flip-camera").hidden = !source.canFlip;
+  byId("edited-hint").textContent = "The model is warming to it …";
   document.querySelector(".panes").classList.add("has-source");
   if (page.link) return restartTransport();
   setState("waiting", "opening");
-  const before = kept.load(KEPT_KEY);
+  const before = keptSession.load();
   if (before) return join(before);
   return openNew();
 }
@@ -87,7 +61,7 @@ async function openNew() {
   try {
     const opened = await openSession(
       {
-        prompt: byId("prompt").value.trim() || PRESETS[0],
+        prompt: byId("prompt").value.trim() || PRESETS[0][1],
         steps,
         seed: Number(byId("seed").value) || 0,
         strength: Number(byId("strength").value) / 100,
@@ -95,7 +69,7 @@ async function openNew() {
       },
       token,
     );
-    kept.save(KEPT_KEY, opened);
+    keptSession.save(opened);
     await join(opened);
   } catch (error) {
     setState("failed", "no session");
@@ -112,7 +86,7 @@ async function join(opened) {
   link.addEventListener("frame", ({ detail }) => draw(detail));
   link.addEventListener("down", () => setState("waiting", "reconnecting"));
   link.addEventListener("lost", async () => {
-    kept.drop(KEPT_KEY);
+    keptSession.drop();
     leave();
     if (source.kind) await openNew();
   });
@@ -224,29 +198,30 @@ const takers = {
       }
     }
     setState("live", "live");
-    setEnabled(true);
-    showSharing();
-    showMarks();
-    showTimeline();
+    setEnabled(true, page.session?.can_record);
+    showSharing(page.session, root);
+    showMarks(page);
+    timeline();
+    stayAwake();
   },
   prompt_accepted(message) {
     page.upcoming.set(message.prompt_id, message);
-    showTimeline();
+    timeline();
   },
   prompt_reached(message) {
     page.upcoming.delete(message.prompt_id);
     page.past.push({ prompt: message.prompt, frame: message.frame });
     toast(`"${message.prompt}" from frame ${message.frame} on`);
-    showTimeline();
+    timeline();
   },
   prompt_cancelled(message) {
     page.upcoming.delete(message.prompt_id);
-    showTimeline();
+    timeline();
   },
   prompt_failed(message) {
     page.upcoming.delete(message.prompt_id);
     toast(message.sentence, true);
-    showTimeline();
+    timeline();
   },
   controls_set(message) {
     byId("steps").value = message.steps ?? "";
@@ -256,28 +231,29 @@ const takers = {
   },
   pause_changed(message) {
     page.isPaused = message.is_paused;
-    showMarks();
+    showMarks(page);
   },
   rewound(message) {
     page.past.push({ prompt: message.prompt, frame: message.frame });
     toast(`back by ${message.seconds.toFixed(1)} s, to frame ${message.frame}`);
-    showTimeline();
+    timeline();
   },
   recording_changed(message) {
     page.isRecording = message.is_recording;
-    showMarks();
-    if (message.recording) addRecording(message.recording);
+    page.recordingSince = page.isRecording ? performance.now() : null;
+    showMarks(page);
+    if (message.recording) addRecording(message.recording, root);
   },
   stats(message) {
     page.stats = message;
-    showStats();
+    numbers();
   },
   pong() {},
   error(message) {
     toast(message.sentence, true);
   },
   ended(message) {
-    kept.drop(KEPT_KEY);
+    keptSession.drop();
     leave();
     setState("off", "ended");
     toast(`the session ended: ${message.reason}`, true);
@@ -289,108 +265,27 @@ function take(message) {
   takers[message.type]?.(message);
 }
 
-// -- what is shown
-
-function setEnabled(isEnabled) {
-  for (const name of ["pause", "snapshot", "record", "share"]) byId(name).disabled = !isEnabled;
-  for (const button of document.querySelectorAll("[data-rewind]")) button.disabled = !isEnabled;
-  if (isEnabled && page.session?.can_record === false) byId("record").disabled = true;
+function timeline() {
+  showTimeline(page, (promptId) => order({ type: "cancel_prompt", prompt_id: promptId }));
 }
 
-function showMarks() {
-  byId("pause").textContent = page.isPaused ? "Go on" : "Pause";
-  byId("pause").setAttribute("aria-pressed", page.isPaused);
-  byId("paused-mark").hidden = !page.isPaused;
-  byId("record").textContent = page.isRecording ? "Stop" : "Record";
-  byId("record").setAttribute("aria-pressed", page.isRecording);
-  byId("recording-mark").hidden = !page.isRecording;
-}
-
-function item(className, prompt, detail, cancel) {
-  const line = document.createElement("li");
-  line.className = className;
-  const words = document.createElement("b");
-  words.textContent = prompt;
-  const small = document.createElement("small");
-  small.textContent = detail;
-  line.append(words, small);
-  if (cancel) {
-    const button = document.createElement("button");
-    button.textContent = "×";
-    button.setAttribute("aria-label", `cancel ${prompt}`);
-    button.onclick = cancel;
-    line.append(button);
-  }
-  return line;
-}
-
-function showStrength(strength) {
-  byId("strength").value = Math.round(100 * strength);
-  byId("strength-value").textContent = `${Math.round(100 * strength)} %`;
-}
-
-function showTimeline() {
-  const past = page.past.slice(-MAX_SHOWN_PAST);
-  const lines = past.map(({ prompt, frame }, index) => {
-    const isNow = index === past.length - 1;
-    const from = frame === null ? "from the start" : `from frame ${frame}`;
-    return item(isNow ? "now" : "", prompt, isNow ? `now, ${from}` : from);
-  });
-  const upcoming = [...page.upcoming.values()].sort((a, b) => a.at_s - b.at_s);
-  for (const one of upcoming) {
-    const inS = Math.max(0, one.at_s - (page.stats?.stream_s ?? one.at_s));
-    const when = inS < 0.5 ? "with the next chunk" : `in ${inS.toFixed(0)} s`;
-    lines.push(item("next", one.prompt, when, () => order({ type: "cancel_prompt", prompt_id: one.prompt_id })));
-  }
-  byId("timeline").replaceChildren(...lines);
-  byId("now-following").textContent = past.at(-1)?.prompt ?? "";
-}
-
-async function showStats() {
-  const stats = page.stats;
-  const over = page.rtc ? "WebRTC" : "WebSocket";
+async function numbers() {
+  const { stats, rtc } = page;
   let delayMs = median(page.delaysMs);
-  if (page.rtc && stats.delay_ms !== null) {
-    delayMs = stats.delay_ms + (await addedDelayMs(page.rtc.player.peer).catch(() => 0));
+  if (rtc && stats.delay_ms !== null) {
+    delayMs = stats.delay_ms + (await addedDelayMs(rtc.player.peer).catch(() => 0));
     byId("edited-empty").hidden = true;
   }
-  byId("fps-out").textContent = stats.fps_out.toFixed(1);
-  byId("fps-in").textContent = stats.fps_in.toFixed(1);
-  byId("delay").textContent = delayMs === null ? "–" : `${delayMs.toFixed(0)} ms`;
-  byId("buffering").textContent = `${stats.buffering_ms.toFixed(0)} ms`;
-  byId("dropped").textContent = stats.frames_dropped + source.numLeftOut;
-  byId("state-bytes").textContent = `${(stats.state_bytes / 2 ** 20).toFixed(1)} MiB`;
-  byId("frame").textContent = page.rtc ? stats.frames_out : (page.shownFrame ?? "–");
-  byId("over").textContent = over;
-  byId("rate-note").textContent =
-    `The model edits ${stats.native_fps} frames a second; the source is brought to that rate by its timestamps` +
-    (stats.frames_dropped ? `, and ${stats.frames_dropped} frames were left out because the model was busy.` : ".");
-  for (const button of document.querySelectorAll("[data-rewind]")) {
-    button.disabled = !page.link || stats.rewind_s < 0.5;
-  }
-  if (page.upcoming.size) showTimeline();
-}
-
-function showSharing() {
-  const { session, key } = page.session;
-  byId("share-view").value = new URL(`view/${session}`, root).href;
-  byId("share-whep").value = new URL(`whep/${session}`, root).href;
-  byId("share-whip").value = new URL(`whip/${session}`, root).href;
-  byId("share-key").value = key;
-}
-
-function addRecording(name) {
-  const link = document.createElement("a");
-  link.href = new URL(`recordings/${name}`, root).href;
-  link.download = "vivace.mp4";
-  link.textContent = `recording ${byId("recordings").childElementCount + 1}`;
-  byId("recordings").append(link);
-  toast("the recording is ready below");
-}
-
-function showHistory() {
-  const words = kept.load(HISTORY_KEY) ?? [];
-  byId("history").replaceChildren(...words.map((one) => Object.assign(document.createElement("option"), { value: one })));
+  showNumbers({
+    stats,
+    delayMs,
+    over: rtc ? "WebRTC" : "WebSocket",
+    frame: rtc ? stats.frames_out : (page.shownFrame ?? "–"),
+    numLeftOut: source.numLeftOut,
+    hasLink: page.link !== null,
+    recordingSince: page.recordingSince,
+  });
+  if (page.upcoming.size) timeline();
 }
 
 // -- what people do
@@ -399,9 +294,7 @@ function applyPrompt(words, inS = 0) {
   const prompt = words.trim();
   if (!prompt) return;
   byId("prompt").value = prompt;
-  const before = (kept.load(HISTORY_KEY) ?? []).filter((one) => one !== prompt);
-  kept.save(HISTORY_KEY, [prompt, ...before].slice(0, MAX_HISTORY));
-  showHistory();
+  rememberPrompt(prompt);
   if (!page.link) return;
   order(inS > 0 ? { type: "schedule_prompt", prompt, in_s: inS } : { type: "set_prompt", prompt });
 }
@@ -430,6 +323,12 @@ function snapshot() {
   }, "image/png");
 }
 
+// A phone that sleeps takes its camera with it.
+async function stayAwake() {
+  page.wakeLock ??= await navigator.wakeLock?.request("screen").catch(() => null);
+  page.wakeLock?.addEventListener("release", () => { page.wakeLock = null; }, { once: true });
+}
+
 async function choose(use) {
   try {
     await use();
@@ -440,6 +339,11 @@ async function choose(use) {
   await start();
 }
 
+function fullScreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else byId("edited-pane").requestFullscreen?.();
+}
+
 function changeControls() {
   if (!page.link) return;
   const steps = Number(byId("steps").value) || null;
@@ -447,39 +351,19 @@ function changeControls() {
   order({ type: "set_controls", steps, seed: Number(byId("seed").value) || 0, strength });
 }
 
-function onKey(event) {
-  if (event.target.closest("input, select, textarea, dialog[open]")) {
-    if (event.key === "Escape") event.target.blur();
-    return;
-  }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const preset = PRESETS[Number(event.key) - 1];
-  const actions = {
-    "/": () => byId("prompt").select(),
-    " ": togglePause,
-    s: snapshot,
-    r: () => { if (!byId("record").disabled) toggleRecording(); },
-    ArrowLeft: () => rewind(5),
-    f: () => byId("edited-pane").requestFullscreen?.(),
-    "?": () => byId("keys").showModal(),
-  };
-  const action = preset ? () => applyPrompt(preset) : actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!action || (!page.link && !["/", "?"].includes(event.key) && !preset)) return;
-  event.preventDefault();
-  action();
+function canPress(key) {
+  return page.link || ["/", "?"].includes(key);
 }
 
 byId("use-camera").onclick = () => choose(() => source.useCamera());
 byId("use-screen").onclick = () => choose(() => source.useScreen(byId("sound").checked));
 byId("use-clip").onchange = ({ target }) => { if (target.files[0]) choose(() => source.useClip(target.files[0])); };
-byId("change-source").onclick = () => { byId("pick-source").hidden = false; };
-byId("prompt-form").onsubmit = (event) => {
-  event.preventDefault();
-  applyPrompt(byId("prompt").value, Number(byId("prompt-delay").value) || 0);
-};
+byId("change-source").onclick = () => { byId("pick-source").hidden = !byId("pick-source").hidden; };
+byId("flip-camera").onclick = () => choose(() => source.flipCamera());
 byId("pause").onclick = togglePause;
 byId("record").onclick = toggleRecording;
 byId("snapshot").onclick = snapshot;
+byId("full").onclick = fullScreen;
 byId("share").onclick = () => byId("sharing").showModal();
 byId("help").onclick = () => byId("keys").showModal();
 byId("steps").onchange = changeControls;
@@ -492,12 +376,16 @@ for (const button of document.querySelectorAll("[data-rewind]")) {
   button.onclick = () => rewind(Number(button.dataset.rewind));
 }
 for (const input of document.querySelectorAll("#sharing input")) input.onfocus = () => input.select();
-byId("presets").replaceChildren(...PRESETS.map((words) => {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.textContent = words;
-  button.onclick = () => applyPrompt(words);
-  return button;
-}));
-document.addEventListener("keydown", onKey);
-showHistory();
+setUpAsking(applyPrompt);
+onDrop((file) => choose(() => source.useClip(file)));
+onKeys({
+  "/": () => byId("prompt").select(),
+  " ": togglePause,
+  s: snapshot,
+  r: () => { if (!byId("record").disabled) toggleRecording(); },
+  arrowleft: () => rewind(5),
+  f: fullScreen,
+  "?": () => byId("keys").showModal(),
+}, canPress, applyPrompt);
+document.addEventListener("visibilitychange", () => { if (!document.hidden && page.link) stayAwake(); });
+if (keptSession.load()) byId("pick-hint").textContent = "Your session is still there: choose a source to go on with it.";

@@ -3,7 +3,7 @@
 import { packFrame } from "./link.js";
 
 const JPEG_QUALITY = 0.85;
-const CAMERA = { width: { ideal: 640 }, height: { ideal: 384 }, frameRate: { ideal: 30 }, facingMode: "user" };
+const CAMERA = { width: { ideal: 640 }, height: { ideal: 384 }, frameRate: { ideal: 30 } };
 
 export class Source {
   constructor(video) {
@@ -16,11 +16,23 @@ export class Source {
     this.numCaptured = 0;
     this.numLeftOut = 0;
     this.clipAddress = null;
+    this.facing = "user";
+    this.canFlip = false;
   }
 
   async useCamera() {
     if (!navigator.mediaDevices) throw new Error("the browser gives cameras to https pages and localhost only; start the server with --tls");
-    await this.show(await navigator.mediaDevices.getUserMedia({ video: CAMERA }), "camera");
+    // many phones give one camera at a time
+    this.stop();
+    const wanted = { ...CAMERA, facingMode: this.facing };
+    await this.show(await navigator.mediaDevices.getUserMedia({ video: wanted }), "camera");
+    const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((one) => one.kind === "videoinput");
+    this.canFlip = cameras.length > 1;
+  }
+
+  async flipCamera() {
+    this.facing = this.facing === "user" ? "environment" : "user";
+    await this.useCamera();
   }
 
   async useScreen(hasSound) {
@@ -55,6 +67,7 @@ export class Source {
     this.clipAddress = null;
     this.video.removeAttribute("src");
     this.kind = null;
+    this.canFlip = false;
   }
 
   // The sound that goes with the picture; null where there is none. The microphone is asked for only here.

@@ -1,0 +1,1 @@
+"""Several processes that work as one: what they share and how they agree."""
