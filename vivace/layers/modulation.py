@@ -51,6 +51,10 @@ class Pending(NamedTuple):
     gate: Float[Tensor, "b t_or_1 1 dim"]
     added: FrameTokens
 
+    def added_to(self, x: FrameTokens) -> FrameTokens:
+        """x + gate * added."""
+        return gated_sum(x, self.gate, self.added)
+
 
 class Modulation(NamedTuple):
     """Shift, scale and gate of one branch of a block, for every frame or for all alike."""
