@@ -127,13 +127,14 @@ def test_recordings_of_steps_follow_their_shapes_and_are_dropped_when_there_are_
             assert steps.num_recordings() == 1
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_toy_model(tmp_path_factory.mktemp("toy"))
+
+
 @pytest.mark.gpu
 class TestOnGpu:
     """Real graphs."""
-
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        return write_toy_model(tmp_path_factory.mktemp("toy"))
 
     def test_every_choice_of_graphs_gives_the_same_pictures(self, folder):
         from vivace.catalog.load import build_pipeline

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gpu_checks import waiting_is_an_error
 from vivace.core.errors import ConfigError, VivaceError, WeightsError
 from vivace.models.shards import load_sharded
 from vivace.training.checkpoint import find_latest
@@ -335,11 +336,8 @@ def test_a_train_step_on_a_gpu_never_waits_for_it_and_a_run_resumes(tmp_path: Pa
     run_config = RunConfig(trainer=config)
     trainer = Trainer(config, tiny_model(), on_device, tmp_path, run_config, "cuda")
     trainer._update(1e-3)  # allocates
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         trainer._update(1e-3)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     result = Trainer(config, tiny_model(), on_device, tmp_path, run_config, "cuda").fit()
     lines = read_log(tmp_path / "log.jsonl")
     assert result.is_finished
