@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gpu_checks import waiting_is_an_error
 from vivace.core.errors import ConfigError, VivaceError, WeightsError
 from vivace.models.shards import load_sharded
 from vivace.training.checkpoint import find_latest
@@ -332,6 +331,9 @@ def on_device(model: nn.Module, train_step: int, micro_batch: int) -> Loss:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_train_step_on_a_gpu_never_waits_for_it_and_a_run_resumes(tmp_path: Path) -> None:
+    # here, as another test imports this file without its neighbours
+    from gpu_checks import waiting_is_an_error
+
     config = replace(CONFIG, autocast="bf16", num_train_steps=40)
     run_config = RunConfig(trainer=config)
     trainer = Trainer(config, tiny_model(), on_device, tmp_path, run_config, "cuda")
