@@ -29,7 +29,7 @@ def _neighbours(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The input positions that become one, read in the order they lie in: (positions, channels, neighbours)."""
+    """The input positions that become one, read as they lie: (positions, channels, neighbours)."""
     neighbours: tl.constexpr = FRAMES * ROWS * COLUMNS
     r = tl.arange(0, neighbours)
     shift = (r // (ROWS * COLUMNS) * (HEIGHT * ROWS) + r // COLUMNS % ROWS) * (WIDTH * COLUMNS) + r % COLUMNS
