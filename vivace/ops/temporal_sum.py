@@ -1,11 +1,9 @@
 """Sum of the three products of a temporal convolution whose chunks end with zeros."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import accumulate
 
-import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,12 +25,8 @@ def temporal_sum(
 
         return triton_rows.temporal_sum(y, center, earlier, later)
     if len(chunks) > 1:
-        later = later.index_fill(1, _last_frames(tuple(chunks), later.device), 0)
+        # written one by one: places as a tensor would have to come from main memory, which graphs forbid
+        later = later.clone()
+        for end in list(accumulate(chunks))[:-1]:
+            later[:, end - 1] = 0
     return y + center + earlier + F.pad(later, (0, 0, 0, 0, 0, 1))
-
-
-@lru_cache(maxsize=32)
-def _last_frames(chunks: tuple[int, ...], device: torch.device) -> Int64[Tensor, "borders"]:
-    """The last frame of every chunk but the last; kept, as a recorded forward may not copy from the host."""
-    with torch.inference_mode(False):
-        return torch.tensor([end - 1 for end in accumulate(chunks)][:-1]).to(device)
