@@ -74,7 +74,8 @@ def test_the_bundled_editor_in_fp8_is_near_the_one_in_bf16():
         )
         stream = pipeline.open("make it a snowy night", settings)
         edits.append(torch.cat([pipeline.step(stream, frames), pipeline.step(stream, None)]).float())
-        assert pipeline.graphs.num_recordings() == 2
+        # reading and writing steps, of every size that the memory has had
+        assert pipeline.graphs.num_recordings() >= 4
     assert 0 < (edits[0] - edits[1]).abs().mean() < 6
 
 

@@ -66,6 +66,10 @@ def rows(normal: Callable[..., Tensor]) -> Iterator[tuple[str, float]]:
         wanted_both = row_norm.sum_and_modulated_norm(*plain(x, added, shift, scale))
         for part, wanted in zip(both, wanted_both):
             yield f"sum and modulated norm {frames}", distance(part, wanted)
+        both = triton_rows.residual_norm(x, added, gate, shift, scale, 1e-6)
+        wanted_both = row_norm.gated_sum_and_modulated_norm(*plain(x, gate, added, shift, scale))
+        for part, wanted in zip(both, wanted_both):
+            yield f"gated sum and modulated norm {frames}", distance(part, wanted)
         made = (
             triton_rows.residual_norm(x, added, gate, None, None, 1e-6, rounds=True),
             triton_rows.residual_norm(x, added, None, shift, scale, 1e-6, rounds=True),

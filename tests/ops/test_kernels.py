@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,10 @@ needs_triton = pytest.mark.skipif(
 )
 
 
-def on_interpreter(script: str) -> list:
+def found_by(script: str, *, interprets: bool) -> list:
     # the interpreter is chosen when Triton is imported, so it runs in a process of its own
     folders = os.pathsep.join(map(str, HERE.parents[:2]))
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": folders}
+    environment = {**os.environ, "TRITON_INTERPRET": str(int(interprets)), "PYTHONPATH": folders}
     done = subprocess.run(
         [sys.executable, str(HERE / script)], capture_output=True, text=True, env=environment, check=False
     )
@@ -30,7 +31,7 @@ def on_interpreter(script: str) -> list:
 
 @needs_triton
 def test_kernels_equal_their_definitions_on_the_interpreter():
-    found = on_interpreter("kernel_cases.py")
+    found = found_by("kernel_cases.py", interprets=True)
     assert len(found) > 25
     limits = {name: 1e-3 if name.startswith("fp16") else 2e-6 for name, _ in found}
     assert {name: error for name, error in found if not error < limits[name]} == {}
@@ -38,10 +39,22 @@ def test_kernels_equal_their_definitions_on_the_interpreter():
 
 @needs_triton
 def test_a_model_of_fused_kernels_streams_like_one_of_plain_operations():
-    found = on_interpreter("model_on_interpreter.py")
+    found = found_by("model_on_interpreter.py", interprets=True)
     assert len(found) == 10
     # 0 would also say that it were the same to the bit, so that no kernel ran
     assert all(error < 2e-4 for error in found), found
+
+
+@needs_triton
+def test_every_kernel_compiles_for_hopper_without_a_gpu():
+    found = found_by("compiled_for_hopper.py", interprets=False)
+    written = {
+        name
+        for file in (HERE.parents[1] / "vivace" / "ops").rglob("*.py")
+        for name in re.findall(r"def (_\w+_kernel|_lay_out)\(", file.read_text())
+    }
+    assert len(written) > 15
+    assert set(found) == written
 
 
 @pytest.mark.gpu

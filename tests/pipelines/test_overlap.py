@@ -168,13 +168,14 @@ def test_a_call_that_fails_can_be_tried_again(plain, whole, monkeypatch):
     assert torch.equal(torch.cat([*parts, edit.step(film()[:0]), edit.step(None)]), whole)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return ModelFolder.at(write_toy_model(tmp_path_factory.mktemp("toy")))
+
+
 @pytest.mark.gpu
 class TestOnGpu:
     """CUDA streams as lanes."""
-
-    @pytest.fixture(scope="class")
-    def folder(self, tmp_path_factory):
-        return ModelFolder.at(write_toy_model(tmp_path_factory.mktemp("toy")))
 
     @pytest.mark.parametrize("graphs", ["off", "dit", "all"])
     def test_the_frames_are_those_of_the_plain_loop_to_the_bit(self, folder, graphs):

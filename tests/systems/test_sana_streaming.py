@@ -207,7 +207,9 @@ def test_bidirectional_model_reproduces_the_official_velocity(golden):
     model = load_model(file, SoftmaxSpec(num_sink_frames=0, window_frames=0))
     outputs: list[Tensor] = []
     for block in model.blocks:
-        block.register_forward_hook(lambda _, __, result: outputs.append(result[0].flatten(1, 2)))
+        block.register_forward_hook(
+            lambda _, __, result: outputs.append(result[1].added_to(result[0]).flatten(1, 2))
+        )
     text = model.embed_text(file["text"][:, 0], file["text_mask"].bool())
     sigma = file["timestep"].float()[:, None] / 1000
     velocity, _ = model(torch.cat([file["noisy"], file["source"]], dim=1), sigma, text, write=False)

@@ -46,7 +46,9 @@ def test_the_model_reproduces_the_official_velocity(golden):
     file = golden(NAME)
     model = load(official_weights(file))
     outputs: list[Tensor] = []
-    model.blocks[0].register_forward_hook(lambda _, __, result: outputs.append(result[0].flatten(1, 2)))
+    model.blocks[0].register_forward_hook(
+        lambda _, __, result: outputs.append(result[1].added_to(result[0]).flatten(1, 2))
+    )
     text = model.embed_text(file["text"][:, 0], file["text_mask"].bool())
     sigma = file["timestep"].float()[:, None] / 1000
     velocity, _ = model(file["latents"], sigma, text, write=False)

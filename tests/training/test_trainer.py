@@ -331,15 +331,15 @@ def on_device(model: nn.Module, train_step: int, micro_batch: int) -> Loss:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_train_step_on_a_gpu_never_waits_for_it_and_a_run_resumes(tmp_path: Path) -> None:
+    # here, as another test imports this file without its neighbours
+    from gpu_checks import waiting_is_an_error
+
     config = replace(CONFIG, autocast="bf16", num_train_steps=40)
     run_config = RunConfig(trainer=config)
     trainer = Trainer(config, tiny_model(), on_device, tmp_path, run_config, "cuda")
     trainer._update(1e-3)  # allocates
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         trainer._update(1e-3)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     result = Trainer(config, tiny_model(), on_device, tmp_path, run_config, "cuda").fit()
     lines = read_log(tmp_path / "log.jsonl")
     assert result.is_finished

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from vivace.ops.fp8_linear import Fp8Rows
 from vivace.ops.row_norm import (
     gated_sum,
+    gated_sum_and_modulated_norm,
     gated_sum_and_rows,
+    gated_sum_modulated_norm_and_rows,
     modulated_norm,
     modulated_norm_and_rows,
     sum_and_modulated_norm,
@@ -43,6 +45,17 @@ class TimestepEmbedding(nn.Module):
         return self.out(F.silu(self.hidden(sinusoids)))
 
 
+class Pending(NamedTuple):
+    """A branch still to be gated and added: whoever norms the sum does it in the same pass."""
+
+    gate: Float[Tensor, "b t_or_1 1 dim"]
+    added: FrameTokens
+
+    def added_to(self, x: FrameTokens) -> FrameTokens:
+        """x + gate * added."""
+        return gated_sum(x, self.gate, self.added)
+
+
 class Modulation(NamedTuple):
     """Shift, scale and gate of one branch of a block, for every frame or for all alike."""
 
@@ -50,11 +63,21 @@ class Modulation(NamedTuple):
     scale: Float[Tensor, "b t_or_1 1 dim"]
     gate: Float[Tensor, "b t_or_1 1 dim"]
 
-    def norm(self, x: FrameTokens, *, rounds: bool = False) -> tuple[FrameTokens, Fp8Rows | None]:
-        """Layer norm, scaled and shifted; with `rounds` also as 8-bit rows."""
+    def norm(
+        self, x: FrameTokens, pending: Pending | None = None, *, rounds: bool = False
+    ) -> tuple[FrameTokens, FrameTokens, Fp8Rows | None]:
+        """x with what is pending added, and its layer norm, scaled and shifted.
+
+        With `rounds` the latter also as 8-bit rows.
+        """
+        if pending is None:
+            if rounds:
+                return x, *modulated_norm_and_rows(x, self.shift, self.scale)
+            return x, modulated_norm(x, self.shift, self.scale), None
+        given = x, pending.gate, pending.added, self.shift, self.scale
         if rounds:
-            return modulated_norm_and_rows(x, self.shift, self.scale)
-        return modulated_norm(x, self.shift, self.scale), None
+            return gated_sum_modulated_norm_and_rows(*given)
+        return *gated_sum_and_modulated_norm(*given), None
 
     def sum_and_norm(
         self, x: FrameTokens, added: FrameTokens, *, rounds: bool = False

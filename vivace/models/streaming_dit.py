@@ -15,13 +15,13 @@ from vivace.layers.attention import CrossAttention, SinkWindowAttention, Softmax
 from vivace.layers.feed_forward import GluConvFeedForward
 from vivace.layers.gdn import GdnMixer, GdnSpec
 from vivace.layers.linear_attention import LinearMixer, LinearSpec
-from vivace.layers.modulation import Modulation, ModulationTable, TimestepEmbedding
+from vivace.layers.modulation import Modulation, ModulationTable, Pending, TimestepEmbedding
 from vivace.layers.norm import RmsNorm
 from vivace.layers.place import place_features
 from vivace.layers.positions import FixedPositions, Positions, RollingPositions, rebased
 from vivace.layers.quantized import takes_rows
 from vivace.layers.rope import PastRotation, Rotation, rotation_table
-from vivace.ops.row_norm import modulated_norm
+from vivace.ops.fp8_linear import Fp8Rows
 from vivace.state.conv import ConvTail
 from vivace.state.kv_cache import SinkWindowCache
 from vivace.state.recurrent import GdnState, LinearState
@@ -141,22 +141,26 @@ class DitBlock(nn.Module):
         text: tuple[Tensor, Tensor, Tensor],
         place: _Place,
         state: BlockState | None,
-    ) -> tuple[FrameTokens, BlockState]:
-        """Returns tokens and the memory after the last frame."""
+        pending: Pending | None = None,
+    ) -> tuple[FrameTokens, Pending, BlockState]:
+        """Returns tokens, what is still to be added to them, and the memory after the last frame.
+
+        `pending` is what the block before left to be added to `x`.
+        """
         mix, feed = self.modulation(shared)
-        mixed, memory = self._mix(mix, x, place, None if state is None else state.mixer)
+        x, normed, rows = mix.norm(x, pending, rounds=takes_rows(self.mixer.qkv))
+        mixed, memory = self._mix(normed, rows, place, None if state is None else state.mixer)
         x, rows = mix.gated_sum(x, mixed, rounds=takes_rows(self.cross.query))
         x, normed, normed_rows = feed.sum_and_norm(
             x, self.cross(x, *text, rows=rows), rounds=takes_rows(self.feed_forward.expand)
         )
         tail = None if state is None else state.tail
         fed, tail = self.feed_forward(normed, tail, place.chunks, place.size, rows=normed_rows)
-        return feed.gated_sum(x, fed)[0], BlockState(memory, tail)
+        return x, Pending(feed.gate, fed), BlockState(memory, tail)
 
     def _mix(
-        self, modulation: Modulation, x: FrameTokens, place: _Place, state: MixerState | None
+        self, normed: FrameTokens, rows: Fp8Rows | None, place: _Place, state: MixerState | None
     ) -> tuple[FrameTokens, MixerState]:
-        normed, rows = modulation.norm(x, rounds=takes_rows(self.mixer.qkv))
         if isinstance(self.mixer, GdnMixer):
             return self.mixer(normed, place.table, _memory_of(state, GdnState), place.chunks, rows=rows)
         if isinstance(self.mixer, LinearMixer):
@@ -298,13 +302,16 @@ class StreamingDit(nn.Module):
         mask = additive_mask(text.mask, x.dtype)
         origin = self.spec.positions.origin(start, frames)
         written: list[BlockState] = []
+        pending: Pending | None = None
         for index, block in enumerate(self._dit_blocks()):
             place = _Place(rotations.current, rotations.past[index], chunks, start, origin, size, write)
             pair = text.keys[index], text.values[index], mask
-            x, block_state = block(x, shared, pair, place, None if memory is None else memory[index])
+            kept = None if memory is None else memory[index]
+            x, pending, block_state = block(x, shared, pair, place, kept, pending)
             written.append(block_state)
         shift, scale = (time[:, :, None, None] + self.final_table).unbind(dim=-2)
-        x = self.final(modulated_norm(x, shift, scale))
+        _, normed, _ = Modulation(shift, scale, shift).norm(x, pending)
+        x = self.final(normed)
         velocity = rearrange(
             x, "b t (h w) (c ph pw) -> b c t (h ph) (w pw)", h=size[0], w=size[1], ph=patch, pw=patch
         )

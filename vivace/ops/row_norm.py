@@ -73,6 +73,41 @@ def gated_sum_and_rows(x: FrameTokens, gate: FrameVectors, added: FrameTokens) -
     return _with_rows(gated_sum(x, gate, added))
 
 
+def gated_sum_and_modulated_norm(
+    x: FrameTokens,
+    gate: FrameVectors,
+    added: FrameTokens,
+    shift: FrameVectors,
+    scale: FrameVectors,
+    eps: float = LAYER_NORM_EPS,
+) -> tuple[FrameTokens, FrameTokens]:
+    """x + gate * added, and its modulated norm."""
+    if serves(x, gate, added, shift, scale):
+        from vivace.ops.triton_rows import residual_norm
+
+        return residual_norm(x, added, gate, shift, scale, eps)[:2]
+    summed = gated_sum(x, gate, added)
+    return summed, modulated_norm(summed, shift, scale, eps)
+
+
+def gated_sum_modulated_norm_and_rows(
+    x: FrameTokens,
+    gate: FrameVectors,
+    added: FrameTokens,
+    shift: FrameVectors,
+    scale: FrameVectors,
+    eps: float = LAYER_NORM_EPS,
+) -> tuple[FrameTokens, FrameTokens, Fp8Rows]:
+    """`gated_sum_and_modulated_norm`, and the norm's rows rounded to 8 bits."""
+    if serves(x, gate, added, shift, scale):
+        from vivace.ops.triton_rows import residual_norm
+
+        made = residual_norm(x, added, gate, shift, scale, eps, rounds=True)
+        return made.summed, made.normed, _rows(made.rounded)
+    summed, normed = gated_sum_and_modulated_norm(x, gate, added, shift, scale, eps)
+    return summed, *_with_rows(normed)
+
+
 def sum_modulated_norm_and_rows(
     x: FrameTokens,
     added: FrameTokens,

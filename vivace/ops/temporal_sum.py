@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,6 +25,8 @@ def temporal_sum(
 
         return triton_rows.temporal_sum(y, center, earlier, later)
     if len(chunks) > 1:
-        ends = torch.tensor([end - 1 for end in accumulate(chunks)][:-1])
-        later = later.index_fill(1, ends.to(later.device), 0)
+        # written one by one: places as a tensor would have to come from main memory, which graphs forbid
+        later = later.clone()
+        for end in list(accumulate(chunks))[:-1]:
+            later[:, end - 1] = 0
     return y + center + earlier + F.pad(later, (0, 0, 0, 0, 0, 1))

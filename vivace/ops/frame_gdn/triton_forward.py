@@ -30,15 +30,15 @@ EPS = 1e-8
 class Tiles(NamedTuple):
     """Launch choices of the summaries, the scan and the output; `is_fast` is SiLU by the hardware's tanh."""
 
-    summary_tokens: int = 64
-    summary_warps: int = 4
-    summary_stages: int = 2
+    summary_tokens: int = 128
+    summary_warps: int = 8
+    summary_stages: int = 1
     state_rows: int = 32
     scan_warps: int = 4
     scan_stages: int = 2
     output_tokens: int = 64
     output_tiles: int = 4
-    output_stages: int = 2
+    output_stages: int = 1
     output_warps: int = 4
     is_fast: bool = True
 
@@ -62,7 +62,7 @@ def _weight_kernel(
     DIM: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Per head and token: the root of the write strength, and the same and its square by the key's norm."""
+    """Per head and token: the root of the write strength, and the same times the key's inverse norm."""
     row = tl.program_id(0).to(tl.int64)
     rows = tl.num_programs(0)
     d = tl.arange(0, BLOCK)
@@ -74,7 +74,6 @@ def _weight_kernel(
     weights += row
     tl.store(weights + h * rows, root, mask=h < HEADS)
     tl.store(weights + (HEADS + h) * rows, root * inverse, mask=h < HEADS)
-    tl.store(weights + (2 * HEADS + h) * rows, root * root * inverse, mask=h < HEADS)
 
 
 @triton.jit
@@ -128,7 +127,7 @@ def _summary_kernel(
     SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """A frame's sums of outer products: transition (0), update (1), both of the denominator (2)."""
+    """A frame's sums of outer products: transition and update, or the same for the denominator."""
     summary = tl.program_id(0).to(tl.int64)
     frame, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
     first = frame.to(tl.int64) * TOKENS
@@ -139,33 +138,25 @@ def _summary_kernel(
     scale = tl.load(key_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
     key += first * row_stride + head * D
     weights += head * num_rows + first
-    value += first * row_stride + head * D
-    table += (frame % num_frames).to(tl.int64) * TOKENS * D
-    kind = tl.program_id(1)
-    # the kinds share little: what a tile needs of another kind's work is cheaper made again than waited for
-    if kind == 0:
+    if tl.program_id(1) == 0:
+        value += first * row_stride + head * D
+        table += (frame % num_frames).to(tl.int64) * TOKENS * D
         moved = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
-        for start in tl.range(0, TOKENS, BLOCK_S, num_stages=STAGES):
-            rows = start + tl.arange(0, BLOCK_S)
-            mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
-            weight = tl.load(weights + HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
-            k = tl.load(key + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
-            k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
-            k = _rotated(k, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(value.dtype.element_ty)
-            moved = tl.dot(tl.trans(k), k, moved, input_precision=PRECISION)
-        _store_transition(transitions + summary * area, moved * (factor * factor), square, plane, SPLIT)
-    elif kind == 1:
         added = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
         for start in tl.range(0, TOKENS, BLOCK_S, num_stages=STAGES):
             rows = start + tl.arange(0, BLOCK_S)
             mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
+            root = tl.load(weights + rows, mask=rows < TOKENS, other=0.0)
+            weight = tl.load(weights + HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
             place = rows[:, None] * row_stride + d[None, :]
-            weight = tl.load(weights + 2 * HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
             k = tl.load(key + place, mask=mask, other=0.0).to(tl.float32)
             k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
             k = _rotated(k, table, rows, d, mask, D, BLOCK_S, BLOCK_D).to(value.dtype.element_ty)
-            v = tl.load(value + place, mask=mask, other=0.0)
+            v = tl.load(value + place, mask=mask, other=0.0).to(tl.float32) * root[:, None]
+            v = v.to(value.dtype.element_ty)
+            moved = tl.dot(tl.trans(k), k, moved, input_precision=PRECISION)
             added = tl.dot(tl.trans(v), k, added, input_precision=PRECISION)
+        _store_transition(transitions + summary * area, moved * (factor * factor), square, plane, SPLIT)
         tl.store(update + summary * area + square, added * factor)
     else:
         moved = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
@@ -177,8 +168,6 @@ def _summary_kernel(
             mask = (rows < TOKENS)[:, None] & (d < D)[None, :]
             root = tl.load(weights + rows, mask=rows < TOKENS, other=0.0)
             weight = tl.load(weights + HEADS * num_rows + rows, mask=rows < TOKENS, other=0.0)
-            # loaded here, or Triton 3.7 fails to place it
-            scale = tl.load(key_scale + head * D + d, mask=d < D, other=0.0).to(tl.float32)
             k = tl.load(key + rows[:, None] * row_stride + d[None, :], mask=mask, other=0.0).to(tl.float32)
             k = tl.maximum(k * scale[None, :], 0.0) * weight[:, None]
             written += tl.sum(k * root[:, None], axis=0)
@@ -363,7 +352,7 @@ def forward(
         return torch.empty(shape, device=device, dtype=dtype)
 
     num_rows = b * frames * tokens
-    weights = empty(3, heads, num_rows)
+    weights = empty(2, heads, num_rows)
     _weight_kernel[(num_rows,)](
         given.key, given.write_logit, weights, stride, given.write_logit.stride(2), NORM_EPS, HEADS=heads,
         BLOCK_H=triton.next_power_of_2(heads), DIM=dim, BLOCK=triton.next_power_of_2(dim), num_warps=4,
@@ -372,7 +361,7 @@ def forward(
     transitions = empty(4 if is_half else 2, count, block, block, dtype=narrow)
     update, vectors, decay = empty(count, block, block), empty(count, block), empty(count)
     constants = {"HEADS": heads, "D": width, "BLOCK_D": block}
-    _summary_kernel[(count, 3)](
+    _summary_kernel[(count, 2)](
         given.key, given.value, weights, given.key_scale, table, given.decay_logit, given.log_rate,
         given.rate_bias, transitions, update, vectors, decay, frames, num_rows, stride,
         given.decay_logit.stride(2), (width * tokens) ** -0.5,

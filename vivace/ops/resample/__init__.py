@@ -21,8 +21,10 @@ def grown(update: Update, bias: Bias, total: Total, stride: Stride, *, num_dropp
 
 
 def _form(update: Tensor, bias: Tensor, total: Tensor, stride: Stride):
-    # the compiler fuses the definition by itself
-    if torch.compiler.is_compiling() or not serves(update, bias, total) or any(s & (s - 1) for s in stride):
+    # tiles have powers of two as sizes, and the compiler fuses the definition by itself
+    repeats = max(total.shape[1] // update.shape[1], 1)
+    is_tiled = not any(size & (size - 1) for size in (*stride, repeats))
+    if torch.compiler.is_compiling() or not is_tiled or not serves(update, bias, total):
         return naive
     from vivace.ops.resample import triton_fused
 

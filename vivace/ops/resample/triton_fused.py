@@ -16,6 +16,31 @@ TILE = 4096
 
 @triton.jit
 @no_type_check
+def _neighbours(
+    x,
+    corner,
+    exists,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    FRAMES: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    """The input positions that become one, read as they lie: (positions, channels, neighbours)."""
+    neighbours: tl.constexpr = FRAMES * ROWS * COLUMNS
+    r = tl.arange(0, neighbours)
+    shift = (r // (ROWS * COLUMNS) * (HEIGHT * ROWS) + r // COLUMNS % ROWS) * (WIDTH * COLUMNS) + r % COLUMNS
+    c = tl.arange(0, BLOCK_C)
+    at = (corner[:, None] + shift[None, :]).to(tl.int64)[:, :, None] * CHANNELS + c[None, None, :]
+    mask = exists[:, None, None] & (r >= 0)[None, :, None] & (c < CHANNELS)[None, None, :]
+    return tl.permute(tl.load(x + at, mask=mask, other=0.0), (0, 2, 1))
+
+
+@triton.jit
+@no_type_check
 def _shrink_kernel(
     update,
     bias,
@@ -32,35 +57,41 @@ def _shrink_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Some output positions with all their channels; HEIGHT and WIDTH are those of the output."""
+    """Some output positions with all their channels; HEIGHT and WIDTH are those of the output.
+
+    CHANNELS and BLOCK_C count the channels of `update`.
+    """
     neighbours: tl.constexpr = FRAMES * ROWS * COLUMNS
     place = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    exists = place < num_positions
     row_index = place // WIDTH
     column = place - row_index * WIDTH
     frame = row_index // HEIGHT
     row = row_index - frame * HEIGHT
     # streams follow each other as frames do
     corner = ((frame * FRAMES) * (HEIGHT * ROWS) + row * ROWS) * (WIDTH * COLUMNS) + column * COLUMNS
-    corner = corner.to(tl.int64)[:, None]
-    o = tl.arange(0, BLOCK_C)
-    exists = (place < num_positions)[:, None] & (o < CHANNELS)[None, :]
-    c, r = o // neighbours, o % neighbours
-    shift = (r // (ROWS * COLUMNS) * (HEIGHT * ROWS) + r // COLUMNS % ROWS) * (WIDTH * COLUMNS) + r % COLUMNS
-    at = (corner + shift[None, :]) * (CHANNELS // neighbours) + c[None, :]
-    y = tl.load(update + at, mask=exists, other=0.0).to(tl.float32)
-    y += tl.load(bias + c, mask=o < CHANNELS, other=0.0).to(tl.float32)[None, :]
-    mean = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
-    for g in tl.static_range(GROUP):
-        s = o * GROUP + g
-        c, r = s // neighbours, s % neighbours
-        shift = (r // (ROWS * COLUMNS) * (HEIGHT * ROWS) + r // COLUMNS % ROWS) * (
-            WIDTH * COLUMNS
-        ) + r % COLUMNS
-        at = (corner + shift[None, :]) * (CHANNELS * GROUP // neighbours) + c[None, :]
-        mean += tl.load(total + at, mask=exists, other=0.0).to(tl.float32)
-    y += mean / GROUP
-    at = place.to(tl.int64)[:, None] * CHANNELS + o[None, :]
-    tl.store(out + at, y.to(out.dtype.element_ty), mask=exists)
+    y = _neighbours(update, corner, exists, HEIGHT, WIDTH, FRAMES, ROWS, COLUMNS, CHANNELS, BLOCK_P, BLOCK_C)
+    y = tl.reshape(y, (BLOCK_P, BLOCK_C * neighbours)).to(tl.float32)
+    o = tl.arange(0, BLOCK_C * neighbours)
+    inside = o < CHANNELS * neighbours
+    y += tl.load(bias + o // neighbours, mask=inside, other=0.0).to(tl.float32)[None, :]
+    mean = _neighbours(
+        total,
+        corner,
+        exists,
+        HEIGHT,
+        WIDTH,
+        FRAMES,
+        ROWS,
+        COLUMNS,
+        CHANNELS * GROUP,
+        BLOCK_P,
+        BLOCK_C * GROUP,
+    )
+    mean = tl.reshape(mean, (BLOCK_P, BLOCK_C * neighbours, GROUP)).to(tl.float32)
+    y += tl.sum(mean, axis=2) / GROUP
+    at = place.to(tl.int64)[:, None] * (CHANNELS * neighbours) + o[None, :]
+    tl.store(out + at, y.to(out.dtype.element_ty), mask=exists[:, None] & inside[None, :])
 
 
 @triton.jit
@@ -121,14 +152,14 @@ def shrunk(update: Update, bias: Bias, total: Total, stride: Stride) -> Resample
     channels = width * prod(stride)
     size = frames // stride[0], rows // stride[1], columns // stride[2]
     out = update.new_empty(streams, *size, channels)
-    block_channels = triton.next_power_of_2(channels)
-    block_positions = max(1, TILE // block_channels)
+    group = total.shape[-1] // width
+    block_channels = triton.next_power_of_2(width)
+    block_positions = max(1, TILE // (block_channels * group * prod(stride)))
     num_positions = streams * prod(size)
     _shrink_kernel[(triton.cdiv(num_positions, block_positions),)](
         update, bias, total, out, num_positions, HEIGHT=size[1], WIDTH=size[2], FRAMES=stride[0],
-        ROWS=stride[1], COLUMNS=stride[2], CHANNELS=channels,
-        GROUP=total.shape[-1] * prod(stride) // channels, BLOCK_P=block_positions, BLOCK_C=block_channels,
-        num_warps=4,
+        ROWS=stride[1], COLUMNS=stride[2], CHANNELS=width, GROUP=group, BLOCK_P=block_positions,
+        BLOCK_C=block_channels, num_warps=4 if block_channels * group * prod(stride) <= TILE else 8,
     )  # fmt: skip
     return out.movedim(-1, 1)
 
