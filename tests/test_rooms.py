@@ -1,5 +1,6 @@
 """The rooms of docs/architecture.md: imports point down only, and every room has its place."""
 
+import logging.config
 import tomllib
 from pathlib import Path
 
@@ -12,7 +13,9 @@ def settings() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
 
 
-def test_imports_keep_to_the_rooms(capsys):
+def test_imports_keep_to_the_rooms(capsys, monkeypatch):
+    # it would turn off every logger that exists, for the tests that come after this one as well
+    monkeypatch.setattr(logging.config, "dictConfig", lambda settings: None)
     status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
     assert status == 0, capsys.readouterr().out
 
