@@ -94,7 +94,8 @@ def watch(tab: Tab, minutes: float, transport: str) -> dict[str, object]:
 
 def take_picture(tab: Tab, path: Path) -> None:
     """The page with another instruction in force and a third one on the timeline."""
-    tab.size(1280, 760)
+    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    tab.size(1280, 800)
     ask(tab, "make it autumn", 0)
     tab.wait("window.vivace.past.length === 2")
     ask(tab, "make it a snowy night", 60)

@@ -116,6 +116,15 @@ def test_a_dropped_connection_is_taken_up_again(browser, live):
     assert tab.run("document.getElementById('state').textContent") == "live"
 
 
+def test_an_order_given_while_the_connection_is_away_is_not_lost(browser, live):
+    tab = start(browser, live)
+    tab.run("window.vivace.link.socket.close()")
+    tab.wait("!window.vivace.link.isOpen")
+    apply(tab, "grey 230")
+    tab.wait(f"Math.abs({GREY_OF_CANVAS} - 230) < 8")
+    assert not tab.errors
+
+
 def test_two_browsers_do_not_see_each_others_stream(browser, live):
     dark = start(browser, live, prompt="grey 20")
     with Browser() as other:
@@ -189,6 +198,15 @@ def test_sound_goes_in_and_comes_back_where_it_is_asked_for(browser, live):
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 def test_another_page_steers_a_session_without_a_source_of_its_own(browser, live, transport):
     tab = start(browser, live, prompt="grey 50")
+    tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
+    tab.run("document.getElementById('share').click()")
+    kind = "document.getElementById('share-steer').type"
+    assert tab.run(kind) == "password"
+    tab.run("document.getElementById('share-steer').focus()")
+    assert tab.run(kind) == "text"
+    assert tab.run("getSelection().toString()") == tab.run("document.getElementById('share-steer').value")
+    tab.run("document.getElementById('sharing').close()")
+    tab.wait(f"{kind} === 'password'")
     address = tab.run("document.getElementById('share-steer').value")
     remote = browser.tab()
     remote.call(

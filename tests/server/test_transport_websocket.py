@@ -1,4 +1,5 @@
 import asyncio
+import re
 
 import pytest
 from websockets.asyncio.client import connect
@@ -377,6 +378,9 @@ def test_statistics_come_by_themselves_and_on_demand(served: Served):
                 stats = await client.hear("stats")
             assert stats["frames_in"] == 5
             assert stats["state_bytes"] == 12_345
-            assert stats["delay_ms"] >= 0
+            assert stats["delay_ms"] >= stats["buffering_ms"] >= 0
+            assert stats["delay_p99_ms"] >= stats["held_ms"] >= 0
+        counted = dict(re.findall(r"vivace_(\w+)_seconds_count (\S+)", served.get("/metrics").text))
+        assert float(counted["held"]) == float(counted["delay"]) >= 5
 
     asyncio.run(talk())

@@ -39,7 +39,7 @@ function median(values) {
 }
 
 function order(message) {
-  if (!page.link?.sendNow(message)) toast("not connected; trying again", true);
+  if (!page.link?.send(message)) toast("not connected; trying again", true);
 }
 
 // -- session
@@ -383,7 +383,6 @@ byId("transport").onchange = () => { if (page.link) restartTransport(); };
 for (const button of document.querySelectorAll("[data-rewind]")) {
   button.onclick = () => rewind(Number(button.dataset.rewind));
 }
-for (const input of document.querySelectorAll("#sharing input")) input.onfocus = () => input.select();
 setUpAsking(applyPrompt);
 onDrop((file) => choose(() => source.useClip(file)));
 onKeys({

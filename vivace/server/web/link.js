@@ -5,6 +5,7 @@ const HEADER_BYTES = 28;
 const JPEG = 1;
 // More than this waiting in the socket means that the network is slower than the camera: leave frames out.
 const MAX_BUFFERED_BYTES = 200_000;
+const MAX_WAITING = 16;
 const RETRY_MS = [250, 500, 1000, 2000, 4000];
 
 export async function openSession(options, token) {
@@ -51,6 +52,7 @@ export class Link extends EventTarget {
     this.frames = frames;
     this.numTries = 0;
     this.isClosed = false;
+    this.waiting = []; // orders given while the socket is away
     this.connect();
   }
 
@@ -76,6 +78,7 @@ export class Link extends EventTarget {
     if (message.type === "welcome") {
       this.numTries = 0;
       this.emit("up", message);
+      for (const order of this.waiting.splice(0)) this.sendNow(order);
     }
     if (message.type === "error" && message.code === "unknown_session") {
       this.close();
@@ -93,6 +96,14 @@ export class Link extends EventTarget {
   sendNow(message) {
     if (!this.isOpen) return false;
     this.socket.send(message instanceof Blob ? message : JSON.stringify(message));
+    return true;
+  }
+
+  // A message that is sent once there is a connection; false where too many wait.
+  send(message) {
+    if (this.sendNow(message)) return true;
+    if (this.isClosed || this.waiting.length >= MAX_WAITING) return false;
+    this.waiting.push(message);
     return true;
   }
 

@@ -133,6 +133,15 @@ export function showSharing({ session, key }, root) {
   byId("share-steer").value = new URL(`#session=${session}&key=${key}`, root).href;
 }
 
+// Secrets are shown, and can be copied, only while they are chosen.
+for (const input of document.querySelectorAll("#sharing input")) {
+  const { type } = input;
+  input.onfocus = () => { input.type = "text"; input.select(); };
+  const hide = () => { input.type = type; };
+  input.onblur = hide;
+  byId("sharing").addEventListener("close", hide);
+}
+
 export function savePicture(canvas, name) {
   canvas.toBlob((png) => {
     if (!png) return;
