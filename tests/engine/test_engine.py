@@ -22,7 +22,7 @@ from live_sessions import (
 from vivace.core.errors import InputError
 from vivace.engine.engine import Engine, EngineFullError, EngineSettings
 from vivace.engine.terms import Phase, SessionEndedError
-from vivace.pipelines.work import Encode
+from vivace.pipelines.work import Decode, Encode
 
 
 @pytest.mark.parametrize("loop", ["plain", "overlapped"])
@@ -308,3 +308,29 @@ def test_the_first_work_of_a_chunk_is_chosen_before_its_frames_are_taken(toy_edi
     assert [type(work) for works in pipeline.calls for work in works] == [Encode]
     # the latest frames win until the very moment the chunk begins
     assert slow.figures().figures.frames_waiting == 1
+
+
+def test_short_works_of_a_chunk_are_done_in_one_turn(toy_editor, clock):
+    pipeline = FaultyPipeline(toy_editor.pipeline)
+    engine = Engine(pipeline, toy_editor.defaults, clock=clock, has_threads=False)
+    engine._worker._stay_s = 0.005
+    first, second = engine.open_sync(SETTINGS), engine.open_sync(SETTINGS)
+    for session in (first, second):
+        session.push(film(1)[0], 0.0)
+    while engine.prepare_once():
+        pass
+    engine.work_once()
+    assert len(first.take_frames()) == 1
+    assert second.figures().figures.frames_ready == 0
+    assert type(pipeline.calls[-1][0]) is Decode
+    # a turn that has taken its time lets others in
+    num_calls = len(pipeline.calls)
+    run = pipeline.run
+
+    def slow_run(works):
+        clock.now_s += 0.01
+        return run(works)
+
+    pipeline.run = slow_run
+    engine.work_once()
+    assert len(pipeline.calls) == num_calls + 1

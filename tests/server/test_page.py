@@ -1,5 +1,6 @@
 """The page in a headless Chromium with a fake camera, end to end."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,27 @@ def test_sound_goes_in_and_comes_back_where_it_is_asked_for(browser, live):
         })()"""
     )
     assert not tab.run("document.getElementById('edited-video').muted")
+    assert not tab.errors
+
+
+@pytest.mark.parametrize("transport", ["websocket", "webrtc"])
+def test_another_page_steers_a_session_without_a_source_of_its_own(browser, live, transport):
+    tab = start(browser, live, prompt="grey 50")
+    address = tab.run("document.getElementById('share-steer').value")
+    remote = browser.tab()
+    remote.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source=f"addEventListener('DOMContentLoaded', () => transport.value = '{transport}')",
+    )
+    remote.open(address)
+    remote.wait(f"Math.abs({GREY_OF_CANVAS} - 50) < 8")
+    remote.wait(f"(window.vivace.rtc === null) === {json.dumps(transport == 'websocket')}")
+    assert not remote.run("document.getElementById('pick-source').hidden")
+    apply(remote, "grey 200")
+    tab.call("Page.bringToFront")
+    tab.wait(f"Math.abs({GREY_OF_CANVAS} - 200) < 8")
+    assert tab.run("window.vivace.past.length") == 2
+    assert not remote.errors
     assert not tab.errors
 
 

@@ -17,7 +17,9 @@ class EditArguments:
     input: Annotated[
         Positional[str],
         arg(
-            metavar="INPUT", help="a video file, a folder of images, a camera (camera:0) or a network address"
+            metavar="INPUT",
+            help="a video file, a folder of images, a camera (camera:0) or a network address; "
+            "rtmp://HOST:PORT/APP/KEY?listen waits for a sender",
         ),
     ]
     prompt: Annotated[

@@ -44,7 +44,7 @@ class LiveBenchArguments:
         arg(
             metavar="N",
             help="sessions that may share a model call",
-            help_behavior_hint="(default: 1 on a CPU, 8 on a GPU)",
+            help_behavior_hint="(default: 1, or 8 on a GPU without graphs)",
         ),
     ] = None
     graphs: Annotated[
@@ -73,6 +73,18 @@ class LiveBenchArguments:
 class ServeArguments:
     """Arguments of `vivace serve`."""
 
+    source: Annotated[
+        str | None,
+        arg(
+            metavar="INPUT",
+            help="also edit this all the time, in a session of its own: camera:0, a clip, rtsp://..., or "
+            "rtmp://HOST:PORT/APP/KEY?listen for a sender; without its sound",
+            help_behavior_hint="(default: none)",
+        ),
+    ] = None
+    prompt: Annotated[
+        str, arg(aliases=["-p"], metavar="PROMPT", help="the instruction that --source begins with")
+    ] = "make it a snowy night"
     host: Annotated[
         str, arg(metavar="ADDRESS", help="address to listen on; others than 127.0.0.1 need a token")
     ] = "127.0.0.1"

@@ -124,7 +124,7 @@ jitter and missed deadlines, in one process and over loopback with users in a pr
 examples:
   vivace bench live
   vivace bench live --over webrtc --duration 600 --write benchmarks/results
-  vivace bench live --over process --sessions 1 2 4 8 16 --device cuda
+  vivace bench live --sweep --duration 10
 
 Over a network it needs the extra packages of `pip install 'vivace[serve]'`.""",
     ),

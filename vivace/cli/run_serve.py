@@ -50,6 +50,11 @@ class LiveServer(uvicorn.Server):
         """Begin to listen."""
         await super().startup(sockets)
         print(f"Vivace is live at {self._address}", flush=True)
+        fed = self._parts.fed
+        if fed is not None:
+            base = self._address.partition("#")[0]
+            print(f"its source is steered at {base}#session={fed.name}&key={fed.key}")
+            print(f"and watched at {base}view/{fed.name}", flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End in order."""
@@ -143,6 +148,8 @@ def server_settings(arguments: ServeArguments, recordings: Path) -> ServerSettin
         is_tls=arguments.tls,
         native_fps=arguments.fps,
         recordings=recordings,
+        source=arguments.source,
+        source_prompt=arguments.prompt,
         has_badge=arguments.badge,
         limits=Limits(num_sessions=arguments.sessions, bitrate_kbps=arguments.bitrate),
     )

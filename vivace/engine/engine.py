@@ -27,6 +27,9 @@ from vivace.pipelines.edit import EditPipeline
 # The worker looks around so often even where nothing comes in: idle sessions end.
 LOOK_AROUND_S = 0.25
 
+# Works take a millisecond there; to look at all sessions again after each one takes a fifth of that.
+STAY_ON_GPU_S = 0.005
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +49,8 @@ class EngineSettings:
             one should be done.
         max_sessions: Slots.
         max_batch: Sessions that share a model call; None is 1 on a CPU, where sharing saves little and
-            changes the last bits, and 8 on a GPU (docs/decisions/0006).
+            changes the last bits, 1 on a GPU whose calls are replayed from graphs, which shared ones are not,
+            and 8 on others (docs/decisions/0006).
         max_rewind_bytes: Snapshots of one session; beyond it they are thinned out.
     """
 
@@ -89,9 +93,17 @@ class Engine:
         self._slots: dict[SlotId, Slot] = {}
         self._next_slot = 0
         self._telemetry = EngineTelemetry(clock())
-        max_batch = settings.max_batch or (1 if pipeline.device.type == "cpu" else 8)
+        is_shared = pipeline.device.type == "cuda" and pipeline.graphs is None
+        max_batch = settings.max_batch or (8 if is_shared else 1)
         self._worker = Worker(
-            pipeline, self._slots, self.lock, self.output, clock, self.end, max_batch=max_batch
+            pipeline,
+            self._slots,
+            self.lock,
+            self.output,
+            clock,
+            self.end,
+            max_batch=max_batch,
+            stay_s=STAY_ON_GPU_S if pipeline.device.type == "cuda" else 0.0,
         )
         self._preparation = Preparation(pipeline, self.lock, self.wake, self.end)
         self._num_wakes = 0

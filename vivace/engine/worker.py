@@ -25,7 +25,8 @@ class Failure:
 class Worker:
     """Serves the sessions in `slots`, which its owner changes under the lock. `turn` is for one thread only.
 
-    The lock is held to choose and to hand out, never while the model works.
+    The lock is held to choose and to hand out, never while the model works. A turn stays with the chunk of
+    one session for `stay_s`; whoever has an earlier deadline waits no longer than that.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Worker:
         end: Callable[[Slot, SessionEnd], None],
         *,
         max_batch: int,
+        stay_s: float = 0.0,
     ) -> None:
         self.latency = LatencyModel()
         self.busy = BusyLog()
@@ -49,16 +51,21 @@ class Worker:
         self._clock = clock
         self._end = end
         self._max_batch = max_batch
+        self._stay_s = stay_s
 
     def turn(self) -> bool:
-        """Serve one model call; false where nobody has work."""
+        """Serve one model call, or several of one chunk while they are short; false where nobody has work."""
         with self._lock:
             self.drop_ended()
             self._look_around()
             chosen = self._choose()
         ready = [slot for slot, source in chosen if source is None or self._begin(slot, source)]
-        if ready:
+        begun_s = self._clock()
+        while ready:
             self._serve(ready)
+            if len(ready) > 1 or self._clock() - begun_s >= self._stay_s:
+                break
+            ready = [slot for slot in ready if slot.source is not None and not slot.session.is_over]
         return bool(chosen)
 
     def drop_ended(self) -> None:

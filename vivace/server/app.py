@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from vivace import __version__
 from vivace.server.access import bearer, is_same_secret, may_open
 from vivace.server.faces import Opener, Signer
+from vivace.server.feed import Feed
 from vivace.server.guard import Guard
 from vivace.server.hub import Hub
 from vivace.server.lobby import Fit, Lobby
@@ -76,9 +77,23 @@ class Parts:
         self.recordings = Recordings(settings, model, signer)
         self.lobby = Lobby(engine, settings, fit, self.recordings, self.metrics)
         self.peers = RtcPeers(settings, self.recordings, self.metrics)
+        self.fed: Hub | None = None
+        self._feed: Feed | None = None
+
+    async def start(self) -> None:
+        """Open the session of the server's own source, where there is one.
+
+        Raises:
+            ProtocolError: If its instruction cannot be used.
+        """
+        if self.settings.source is not None:
+            self.fed = await self.lobby.open(OpenSession(prompt=self.settings.source_prompt))
+            self._feed = Feed(self.fed, self.settings.source)
 
     async def drain(self) -> None:
         """Let sessions show what is under work, then end all."""
+        if self._feed is not None:
+            await self._feed.close()
         await self.lobby.drain(DRAIN_S)
         await self.peers.close()
 
@@ -99,6 +114,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await parts.start()
         watch = asyncio.create_task(parts.lobby.watch_over(), name="lobby")
         yield
         watch.cancel()

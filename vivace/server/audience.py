@@ -96,6 +96,11 @@ class Audience:
             self._publisher = None
         self.last_client_s = self._clock()
 
+    @property
+    def has_publisher(self) -> bool:
+        """Whether some connection hands in frames."""
+        return self._publisher is not None
+
     def is_publisher(self, publisher: Publisher) -> bool:
         """Whether frames of this connection count."""
         return self._publisher is publisher

@@ -91,6 +91,9 @@ class ServerSettings:
         native_fps: Rate at which the model edits; sources are brought to it by their timestamps.
         rewind_s: How far back a session can be rewound.
         recordings: Folder for recordings; None turns them off. Files in it are named by the server alone.
+        source: A camera, stream or clip, as `vivace.data.video_source` takes it, for a session of its own,
+            opened at the start; None waits for clients.
+        source_prompt: The instruction that this session begins with.
         has_badge: Whether recordings show a small mark that they were edited by a model.
         limits: What one client may ask for.
     """
@@ -104,6 +107,8 @@ class ServerSettings:
     native_fps: float = 16.0
     rewind_s: float = 10.0
     recordings: Path | None = None
+    source: str | None = None
+    source_prompt: str = "make it a snowy night"
     has_badge: bool = False
     limits: Limits = field(default_factory=Limits)
 

@@ -6,12 +6,13 @@ import { Link, openSession } from "./link.js";
 import { onDrop, onKeys } from "./press.js";
 import { addedDelayMs, play, publish } from "./rtc.js";
 import {
-  addRecording, byId, setEnabled, setState, showMarks, showNumbers, showSharing, showStrength, showTimeline, toast,
+  addRecording, byId, savePicture, setEnabled, setState, showMarks, showNumbers, showSharing, showStrength, showTimeline, toast,
 } from "./shown.js";
 import { Source } from "./source.js";
 
 const root = new URL("./", location.href);
-const token = new URLSearchParams(location.hash.slice(1)).get("token");
+const hash = new URLSearchParams(location.hash.slice(1));
+const token = hash.get("token");
 const pen = byId("edited").getContext("2d", { alpha: false });
 const source = new Source(byId("source"));
 
@@ -94,6 +95,20 @@ async function join(opened) {
   await restartTransport();
 }
 
+// Take over the controls of a session that has a source elsewhere.
+async function steer(session, key) {
+  setState("waiting", "opening");
+  byId("pick-hint").textContent = "This session has a source of its own; one chosen here takes its place.";
+  const answer = await fetch(new URL(`sessions/${session}`, root)).catch(() => null);
+  if (!answer?.ok) {
+    setState("failed", "no session");
+    toast("there is no such session; it may have ended", true);
+    return;
+  }
+  const { fps } = await answer.json();
+  await join({ session, key, fps, ice_servers: [], can_record: true });
+}
+
 function leave() {
   stopTransport();
   page.link?.close();
@@ -105,9 +120,9 @@ function leave() {
 function stopTransport() {
   page.stopSending?.();
   page.stopSending = null;
-  page.rtc?.publisher.close();
+  page.rtc?.publisher?.close();
   page.rtc?.player.close();
-  page.rtc?.track.stop();
+  page.rtc?.track?.stop();
   page.rtc = null;
 }
 
@@ -140,25 +155,27 @@ async function useWebRtc() {
   const hasSound = byId("sound").checked;
   const sound = hasSound ? await source.soundTrack() : null;
   if (hasSound && !sound) toast("this source has no sound", true);
-  const track = source.track(fps);
+  // a page that only steers has no source of its own
+  const track = source.kind ? source.track(fps) : null;
   let publisher = null;
   try {
-    publisher = await publish(root, session, key, [track.track, sound], ice);
+    publisher = track && await publish(root, session, key, [track.track, sound], ice);
     byId("edited-video").muted = !sound;
     const player = await play(root, session, byId("edited-video"), ice, sound !== null);
     page.rtc = { publisher, player, track };
   } catch (error) {
     publisher?.close();
-    track.stop();
+    track?.stop();
     throw error;
   }
   page.link?.setFrames("none");
   byId("edited-video").hidden = false;
   byId("edited").hidden = true;
   byId("over").textContent = "WebRTC";
-  const lost = () => { if (page.rtc?.publisher === publisher) restartTransport(); };
-  publisher.peer.addEventListener("connectionstatechange", () => {
-    if (["failed", "disconnected"].includes(publisher.peer.connectionState)) lost();
+  const { player } = page.rtc;
+  const { peer } = publisher ?? player;
+  peer.addEventListener("connectionstatechange", () => {
+    if (["failed", "disconnected"].includes(peer.connectionState) && page.rtc?.player === player) restartTransport();
   });
 }
 
@@ -179,7 +196,7 @@ async function draw(frame) {
   byId("edited-empty").hidden = true;
   const delayMs = performance.now() - frame.capturedUs / 1000;
   // a frame of a page that was reloaded carries that page's clock
-  if (delayMs > 0 && delayMs < 60_000) page.delaysMs = [...page.delaysMs.slice(-31), delayMs];
+  if (source.kind && delayMs > 0 && delayMs < 60_000) page.delaysMs = [...page.delaysMs.slice(-31), delayMs];
 }
 
 const takers = {
@@ -271,7 +288,8 @@ function timeline() {
 
 async function numbers() {
   const { stats, rtc } = page;
-  let delayMs = median(page.delaysMs);
+  // a page that only steers does not know when frames were taken
+  let delayMs = source.kind ? median(page.delaysMs) : stats.delay_ms;
   if (rtc && stats.delay_ms !== null) {
     delayMs = stats.delay_ms + (await addedDelayMs(rtc.player.peer).catch(() => 0));
     byId("edited-empty").hidden = true;
@@ -307,20 +325,10 @@ function snapshot() {
   const video = byId("edited-video");
   let canvas = byId("edited");
   if (page.rtc) {
-    canvas = document.createElement("canvas");
-    canvas.width = video.videoWidth;
-    canvas.height = video.videoHeight;
+    canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
     canvas.getContext("2d").drawImage(video, 0, 0);
   }
-  canvas.toBlob((png) => {
-    if (!png) return;
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(png);
-    link.download = `vivace-${page.shownFrame ?? Date.now()}.png`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    toast("snapshot saved");
-  }, "image/png");
+  savePicture(canvas, `vivace-${page.shownFrame ?? Date.now()}.png`);
 }
 
 // A phone that sleeps takes its camera with it.
@@ -388,4 +396,5 @@ onKeys({
   "?": () => byId("keys").showModal(),
 }, canPress, applyPrompt);
 document.addEventListener("visibilitychange", () => { if (!document.hidden && page.link) stayAwake(); });
-if (keptSession.load()) byId("pick-hint").textContent = "Your session is still there: choose a source to go on with it.";
+if (hash.get("session") && hash.get("key")) steer(hash.get("session"), hash.get("key"));
+else if (keptSession.load()) byId("pick-hint").textContent = "Your session is still there: choose a source to go on with it.";

@@ -130,6 +130,19 @@ export function showNumbers({ stats, over, delayMs, frame, numLeftOut, hasLink, 
 export function showSharing({ session, key }, root) {
   for (const name of ["view", "whep", "whip"]) byId(`share-${name}`).value = new URL(`${name}/${session}`, root).href;
   byId("share-key").value = key;
+  byId("share-steer").value = new URL(`#session=${session}&key=${key}`, root).href;
+}
+
+export function savePicture(canvas, name) {
+  canvas.toBlob((png) => {
+    if (!png) return;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(png);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    toast("snapshot saved");
+  }, "image/png");
 }
 
 export function addRecording(name, root) {
