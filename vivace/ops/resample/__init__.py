@@ -1,7 +1,5 @@
 """Positions for channels and back, with bias and shortcut: `naive` defines, `triton_fused` has kernels."""
 
-from math import prod
-
 import torch
 from torch import Tensor
 
@@ -14,10 +12,7 @@ __all__ = ["Stride", "grown", "shrunk"]
 
 def shrunk(update: Update, bias: Bias, total: Total, stride: Stride) -> Resampled:
     """The best form for the device; see `naive.shrunk`. The fused form has no backward pass."""
-    # groups of means that hold more than the neighbours of a channel are not for the kernel
-    is_wide = total.shape[1] > update.shape[1] * prod(stride)
-    form = naive if is_wide else _form(update, bias, total, stride)
-    return form.shrunk(update, bias, total, stride)
+    return _form(update, bias, total, stride).shrunk(update, bias, total, stride)
 
 
 def grown(update: Update, bias: Bias, total: Total, stride: Stride, *, num_dropped: int) -> Resampled:

@@ -20,20 +20,23 @@ def _neighbours(
     x,
     corner,
     exists,
-    r,
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
+    FRAMES: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
+    BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Some of the input positions that become one, read as they lie: (positions, neighbours, channels)."""
+    """The input positions that become one, read as they lie: (positions, channels, neighbours)."""
+    neighbours: tl.constexpr = FRAMES * ROWS * COLUMNS
+    r = tl.arange(0, neighbours)
     shift = (r // (ROWS * COLUMNS) * (HEIGHT * ROWS) + r // COLUMNS % ROWS) * (WIDTH * COLUMNS) + r % COLUMNS
     c = tl.arange(0, BLOCK_C)
     at = (corner[:, None] + shift[None, :]).to(tl.int64)[:, :, None] * CHANNELS + c[None, None, :]
     mask = exists[:, None, None] & (r >= 0)[None, :, None] & (c < CHANNELS)[None, None, :]
-    return tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
+    return tl.permute(tl.load(x + at, mask=mask, other=0.0), (0, 2, 1))
 
 
 @triton.jit
@@ -67,21 +70,26 @@ def _shrink_kernel(
     row = row_index - frame * HEIGHT
     # streams follow each other as frames do
     corner = ((frame * FRAMES) * (HEIGHT * ROWS) + row * ROWS) * (WIDTH * COLUMNS) + column * COLUMNS
-    r = tl.arange(0, neighbours)
-    y = _neighbours(update, corner, exists, r, HEIGHT, WIDTH, ROWS, COLUMNS, CHANNELS, BLOCK_C)
-    y = tl.reshape(tl.permute(y, (0, 2, 1)), (BLOCK_P, BLOCK_C * neighbours))
+    y = _neighbours(update, corner, exists, HEIGHT, WIDTH, FRAMES, ROWS, COLUMNS, CHANNELS, BLOCK_P, BLOCK_C)
+    y = tl.reshape(y, (BLOCK_P, BLOCK_C * neighbours)).to(tl.float32)
     o = tl.arange(0, BLOCK_C * neighbours)
     inside = o < CHANNELS * neighbours
     y += tl.load(bias + o // neighbours, mask=inside, other=0.0).to(tl.float32)[None, :]
-    # a group is neighbours of one channel that follow each other
-    per_group: tl.constexpr = neighbours // GROUP
-    mean = tl.zeros((BLOCK_P, per_group, BLOCK_C * GROUP), dtype=tl.float32)
-    for g in tl.static_range(GROUP):
-        rg = tl.arange(0, per_group) * GROUP + g
-        mean += _neighbours(
-            total, corner, exists, rg, HEIGHT, WIDTH, ROWS, COLUMNS, CHANNELS * GROUP, BLOCK_C * GROUP
-        )
-    y += tl.reshape(tl.permute(mean, (0, 2, 1)), (BLOCK_P, BLOCK_C * neighbours)) / GROUP
+    mean = _neighbours(
+        total,
+        corner,
+        exists,
+        HEIGHT,
+        WIDTH,
+        FRAMES,
+        ROWS,
+        COLUMNS,
+        CHANNELS * GROUP,
+        BLOCK_P,
+        BLOCK_C * GROUP,
+    )
+    mean = tl.reshape(mean, (BLOCK_P, BLOCK_C * neighbours, GROUP)).to(tl.float32)
+    y += tl.sum(mean, axis=2) / GROUP
     at = place.to(tl.int64)[:, None] * (CHANNELS * neighbours) + o[None, :]
     tl.store(out + at, y.to(out.dtype.element_ty), mask=exists[:, None] & inside[None, :])
 
@@ -146,12 +154,12 @@ def shrunk(update: Update, bias: Bias, total: Total, stride: Stride) -> Resample
     out = update.new_empty(streams, *size, channels)
     group = total.shape[-1] // width
     block_channels = triton.next_power_of_2(width)
-    block_positions = max(1, TILE // (block_channels * prod(stride)))
+    block_positions = max(1, TILE // (block_channels * group * prod(stride)))
     num_positions = streams * prod(size)
     _shrink_kernel[(triton.cdiv(num_positions, block_positions),)](
         update, bias, total, out, num_positions, HEIGHT=size[1], WIDTH=size[2], FRAMES=stride[0],
         ROWS=stride[1], COLUMNS=stride[2], CHANNELS=width, GROUP=group, BLOCK_P=block_positions,
-        BLOCK_C=block_channels, num_warps=4,
+        BLOCK_C=block_channels, num_warps=4 if block_channels * group * prod(stride) <= TILE else 8,
     )  # fmt: skip
     return out.movedim(-1, 1)
 
