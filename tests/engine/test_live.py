@@ -9,7 +9,7 @@ import pytest
 from live_sessions import FPS, SETTINGS, FaultyPipeline, edited_alone, film, pixels_of
 from vivace.core.errors import InputError
 from vivace.engine.engine import Engine
-from vivace.engine.terms import SessionEndedError
+from vivace.engine.terms import SessionEndedError, SessionSettings
 
 
 async def edit(engine: Engine, frames: np.ndarray, settings=SETTINGS) -> np.ndarray:
@@ -32,6 +32,18 @@ def test_two_sessions_in_one_loop_get_their_own_frames(toy_editor):
     assert np.array_equal(first, edited_alone(toy_editor, film(9)))
     other = replace(SETTINGS, seed=5, prompt="make it snow")
     assert np.array_equal(second, edited_alone(toy_editor, film(9, seed=2), other))
+
+
+def test_an_instruction_is_enough_to_open_a_session(toy_editor):
+    async def talk() -> None:
+        with Engine(toy_editor.pipeline, toy_editor.defaults) as engine:
+            async with engine.open(prompt="make it snow") as session:
+                assert session.sync.settings == SessionSettings(prompt="make it snow")
+            for given in ({}, {"settings": SETTINGS, "prompt": "make it snow"}):
+                with pytest.raises(InputError, match="settings or a prompt"):
+                    engine.open(**given)
+
+    asyncio.run(talk())
 
 
 def test_prompts_and_rewinds_are_awaited(toy_editor):

@@ -117,13 +117,17 @@ class Engine:
         for thread in self._threads:
             thread.start()
 
-    def open(self, settings: SessionSettings) -> LiveSession:
-        """A new session for asyncio.
+    def open(self, settings: SessionSettings | None = None, *, prompt: str | None = None) -> LiveSession:
+        """A new session for asyncio, with these settings or with an instruction and all else as usual.
 
         Raises:
             EngineFullError: If there is no free slot or the engine is closing.
-            InputError: If the number of steps cannot be used.
+            InputError: If the number of steps cannot be used, or both or neither of the two are given.
         """
+        if settings is None and prompt is not None:
+            settings = SessionSettings(prompt=prompt)
+        elif settings is None or prompt is not None:
+            raise InputError("expected settings or a prompt to open a session with, and not both")
         return LiveSession(self.open_sync(settings))
 
     def open_sync(self, settings: SessionSettings) -> SyncSession:

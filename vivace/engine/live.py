@@ -272,7 +272,7 @@ class SyncSession:
 
 
 class LiveSession:
-    """A session for asyncio; `async with engine.open(settings) as session`.
+    """A session for asyncio; `async with engine.open(prompt="make it snow") as session`.
 
     Entering waits until the prompt is encoded; leaving closes the session. `sync` is the same session for
     threads.
