@@ -2,9 +2,9 @@
 
     python benchmarks/gpu_session.py OUT [--minutes 9.5] [--chunks 16] [--only tests end_to_end dit kernels]
 
-All parts take 18 minutes; `--only` and `--minutes` cut them into calls. Installs nothing. Writes a log for each
-part into OUT, and the result pages of `vivace bench`; prints a short table last. Parts that find no time left
-are named as such. Exit code 1 if one failed.
+All parts take 18 minutes; `--only` and `--minutes` cut them into calls. Installs nothing. Writes a log for
+each part into OUT, and the result pages of `vivace bench`; prints a short table last. Parts that find no time
+left are named as such. Exit code 1 if one failed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The tests that need a GPU, every file in a process of its own, all at once: most of their time is compiling.
+"""The tests that need a GPU, each file in a process of its own, all at once: most of their time is compiling.
 
     python benchmarks/gpu_tests.py LOGS [--seconds 100]
 
