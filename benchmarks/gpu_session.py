@@ -1,9 +1,10 @@
 """All that a GPU can say about the tree in one command: the tests that need one, then every benchmark.
 
-    python benchmarks/gpu_session.py OUT [--minutes 9.5] [--chunks 16] [--only tests tiny ltx2 dit end_to_end]
+    python benchmarks/gpu_session.py OUT [--minutes 9.5] [--chunks 16] [--only tests end_to_end dit kernels]
 
-Installs nothing. Writes a log for each part into OUT, and the result pages of `vivace bench`; prints a short
-table last. Parts that find no time left are named as such. Exit code 1 if one failed.
+All parts take 18 minutes; `--only` and `--minutes` cut them into calls. Installs nothing. Writes a log for
+each part into OUT, and the result pages of `vivace bench`; prints a short table last. Parts that find no time
+left are named as such. Exit code 1 if one failed.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -49,45 +49,44 @@ class Outcome:
 
 def parts_of(out: Path, num_chunks: int) -> list[Part]:
     """Every part, those first that matter most where time runs out."""
-    chunks = ["--chunks", str(num_chunks), "--warmup", "6"]
     sana = [*BENCH, "sana-streaming", "--random-weights", "--json"]
+    native = ["--parts", "end_to_end", "--size", "1280x704", "--steps", "4", "--loops", "overlapped"]
+    long = ["--chunks", "200"]
+    short = ["--chunks", str(num_chunks), "--warmup", "6"]
     tiny = [*BENCH, "tiny-edit", "--threads", "4", "--chunks", "40", "--json"]
     ltx2 = Path(tempfile.mkdtemp()) / "ltx2.json"
-    forms = ["--latent-frames", "60", "--forms", "plain", "fused", "fused-graph"]
+    forms = ["--latent-frames", "60", "--forms", "plain", "fused"]
     ltx2_command = [sys.executable, "-m", "vivace.bench.ltx2_speed", "--json", str(ltx2), *forms]
+    tests = [sys.executable, str(ROOT / "benchmarks" / "gpu_tests.py"), str(out / "tests")]
+    kernels = [sys.executable, str(ROOT / "benchmarks" / "sana_kernels.py"), "sweep", "vae", "stages"]
     return [
-        Part("tests", _pytest(), 160, tests_summary),
-        *(
-            Part(f"tiny {graphs}", [*tiny, "--graphs", graphs], 45, stages_summary)
-            for graphs in ("off", "dit", "all")
-        ),
-        Part("tiny fp8", [*tiny, "--precisions", "fp8"], 45, stages_summary),
-        Part(
-            "dit",
-            [*sana, "--parts", "dit", "--steps", "4", *chunks, "--write", str(out / "dit")],
-            120,
-            transformer_summary,
-        ),
+        Part("tests", tests, 110, tests_summary),
         Part(
             "end_to_end",
-            [
-                *(*sana, "--parts", "end_to_end", "--steps", "4", "2", *chunks),
-                *("--write", str(out / "end_to_end")),
-            ],
+            [*sana, *native, *long, "--write", str(out / "end_to_end")],
+            270,
+            end_to_end_summary,
+        ),
+        Part(
+            "dit",
+            [*sana, "--parts", "dit", "--steps", "4", "--graphs", "dit", *long, "--write", str(out / "dit")],
+            170,
+            transformer_summary,
+        ),
+        Part("kernels", kernels, 100, last_lines),
+        Part("ltx2", ltx2_command, 90, ltx2_summary, ltx2),
+        Part(
+            "rows",
+            [*sana, "--parts", "end_to_end", "--steps", "4", "2", *short, "--write", str(out / "rows")],
             300,
             end_to_end_summary,
         ),
-        Part("ltx2", ltx2_command, 90, ltx2_summary, ltx2),
+        *(
+            Part(f"tiny {graphs}", [*tiny, "--graphs", graphs], 45, stages_summary)
+            for graphs in ("off", "auto")
+        ),
+        Part("tiny fp8", [*tiny, "--precisions", "fp8"], 45, stages_summary),
     ]
-
-
-def _pytest() -> list[str]:
-    files = [str(p) for p in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in p.read_text()]
-    options = ["-m", "gpu", "-q", "--no-header", "--continue-on-collection-errors", "--durations=5"]
-    if find_spec("beartype") is None or find_spec("jaxtyping") is None:
-        # without them, annotated shapes cannot be checked while the tests run
-        options += ["-o", "addopts=--import-mode=importlib"]
-    return [sys.executable, "-m", "pytest", *options, *files]
 
 
 def tests_summary(log: str) -> Lines:
@@ -97,6 +96,11 @@ def tests_summary(log: str) -> Lines:
     yield next(
         (line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error|skipped)", line)), ""
     )
+
+
+def last_lines(log: str) -> Lines:
+    """What it said last."""
+    yield from [line[:170] for line in log.splitlines()[-60:]]
 
 
 def stages_summary(log: str) -> Lines:
@@ -179,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="a folder for logs and result pages")
     parser.add_argument("--minutes", type=float, default=9.5, help="for all parts together")
     parser.add_argument(
-        "--chunks", type=int, default=16, help="chunks that count in each row of sana-streaming"
+        "--chunks", type=int, default=16, help="chunks that count in each of the rows that are many"
     )
     parser.add_argument("--only", nargs="+", default=(), help="names of parts, or how they begin")
     asked = parser.parse_args(arguments)
@@ -188,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not torch.cuda.is_available():
         print("error: these parts need a GPU and PyTorch finds none", file=sys.stderr)
         return 2
-    for folder in ("dit", "end_to_end"):
+    for folder in ("dit", "end_to_end", "rows"):
         (asked.out / folder).mkdir(parents=True, exist_ok=True)
     ends_at = monotonic() + 60 * asked.minutes
     outcomes: list[Outcome] = []

@@ -99,7 +99,8 @@ def test_the_tables_are_read_from_reports_as_they_are_written(session):
 
 def test_every_command_is_one_that_can_be_read(session, tmp_path):
     parts = session.parts_of(tmp_path, 20)
-    assert [part.name.split()[0] for part in parts] == ["tests", *["tiny"] * 4, "dit", "end_to_end", "ltx2"]
+    names = [part.name.split()[0] for part in parts]
+    assert names == ["tests", "end_to_end", "dit", "kernels", "ltx2", "rows", *["tiny"] * 3]
     from vivace.cli.main import COMMANDS
 
     benches = [part.command for part in parts if "vivace" in part.command]
@@ -109,8 +110,19 @@ def test_every_command_is_one_that_can_be_read(session, tmp_path):
     for command in benches:
         read = tyro.cli(COMMANDS["bench"].arguments, args=command[4:])
         assert read.model in ("tiny-edit", "sana-streaming")
-    tests = next(part.command for part in parts if part.name == "tests")
-    assert any(word.endswith("test_overlap.py") for word in tests)
+
+
+def test_the_files_that_need_a_gpu_are_found_and_their_logs_counted():
+    path = SCRIPT.with_name("gpu_tests.py")
+    if not path.is_file():
+        pytest.skip("needs a checkout")
+    tests = SimpleNamespace(**runpy.run_path(str(path), run_name="gpu_tests"))
+    names = [file.name for file in tests.test_files()]
+    assert "test_overlap.py" in names
+    assert "test_graph_pool.py" not in names
+    log = "tests/a.py::b PASSED\n==== 2 failed, 3 passed, 1 deselected, 1 error in 2.00s ====\n"
+    assert tests.counts_of(log) == {"failed": 2, "passed": 3, "error": 1}
+    assert tests.counts_of("Timeout") == {}
 
 
 def test_a_part_that_fails_or_takes_too_long_is_a_row_with_its_last_words(session, tmp_path):

@@ -41,6 +41,18 @@ def test_how_frames_are_pushed_does_not_change_the_edit(toy_editor: Editor, size
     assert np.array_equal(edit(toy_editor.open("make it snow"), clip(10), sizes), whole)
 
 
+@pytest.mark.parametrize("push", [1, 3, 6])
+def test_memory_that_was_pushed_may_be_used_again(toy_editor: Editor, push: int):
+    frames = clip(12)[:, :48, :64]  # the model's own size, which needs no other copy
+    whole = edit(toy_editor.open("make it snow"), frames, [12])
+    stream, buffer, parts = toy_editor.open("make it snow"), np.empty_like(frames[:push]), []
+    for start in range(0, 12, push):
+        buffer[:] = frames[start : start + push]
+        parts.append(stream.push(buffer))
+    buffer[:] = 0
+    assert np.array_equal(np.concatenate([*parts, stream.finish()]), whole)
+
+
 def test_a_stream_that_overlaps_gives_the_same_frames_later(toy_editor: Editor):
     whole = edit(toy_editor.open("make it snow"), clip(18), [18])
     editor = Editor(toy_editor.pipeline, toy_editor.defaults, ClockLanes())

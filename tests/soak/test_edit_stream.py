@@ -13,7 +13,7 @@ from vivace.data.video_source import open_source
 from vivace.state.tree import tree_tensors
 
 CLIP = Path(__file__).parents[2] / "examples" / "media" / "cockatoo.mp4"
-NUM_FRAMES = 3000
+NUM_FRAMES = 10_000
 PUSH = 8
 SIZE = (160, 96)
 

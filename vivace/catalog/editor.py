@@ -214,7 +214,7 @@ class LiveStream:
     def push(self, frames: UInt8[Tensor, "r h w c"]) -> UInt8[Tensor, "r2 h2 w2 c"]: ...
 
     def push(self, frames: np.ndarray | Tensor) -> np.ndarray | Tensor:
-        """Hand in raw frames and take the edited frames that are ready.
+        """Hand in raw frames and take the edited frames that are ready; the memory pushed may be used again.
 
         Raises:
             InputError: If the frames are not uint8 of the form `r h w 3`, or the stream has ended.
@@ -227,6 +227,7 @@ class LiveStream:
         width, height = stream.settings.width_px, stream.settings.height_px
         self._crop = centre_crop(pixels.shape[2], pixels.shape[1], width, height)
         edited = self._step(stream, resize_and_crop(pixels, height, width))
+        stream.keep_waiting()
         return edited.to(frames.device) if isinstance(frames, Tensor) else edited.numpy()
 
     def set_prompt(self, prompt: str | Prompt) -> None:

@@ -1,4 +1,4 @@
-"""Where Triton kernels serve: CUDA tensors that need no gradient, and Triton installed."""
+"""Where Triton kernels serve: CUDA tensors, and Triton installed; most kernels give no gradient."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -13,6 +13,17 @@ def serves(*tensors: Tensor | None) -> bool:
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present):
         return False
     # kernels compute in fp32, so fp64 is not for them
+    return all(x.is_cuda and x.dtype != torch.float64 for x in present) and _has_triton()
+
+
+def trains(*tensors: Tensor | None) -> bool:
+    """Whether fused kernels with a backward can take these tensors, of which one needs a gradient."""
+    present = [tensor for tensor in tensors if tensor is not None]
+    if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in present):
+        return False
+    # the compiler sees nothing of what happens in kernels
+    if torch.compiler.is_compiling():
+        return False
     return all(x.is_cuda and x.dtype != torch.float64 for x in present) and _has_triton()
 
 

@@ -120,6 +120,11 @@ class EditStream:
         if len(frames):
             self._waiting.append(frames)
 
+    def keep_waiting(self) -> None:
+        """Copy the frames that no chunk has taken yet, so that the caller may write over what it pushed."""
+        for index, frames in enumerate(self._waiting):
+            self._waiting[index] = frames.clone()
+
     def finish(self) -> None:
         """Say that no more frames come; the last chunk is padded with its last frame, the surplus dropped."""
         self.is_finished = True

@@ -38,6 +38,7 @@ from vivace.pipelines.velocity_graphs import VelocityGraphs
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
+from vivace.recipes.tiny_edit import grown, tiny_edit_spec
 from vivace.training.clip_velocity import Velocity, clip_velocity
 from vivace.training.edit_flow import (
     EditBatch,
@@ -344,7 +345,9 @@ def main(arguments: Arguments) -> None:
     device = replicas.device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
-    model = InstructedEditor.load(arguments.start_from)
+    torch.manual_seed(0)
+    editor = InstructedEditor.load(arguments.start_from)
+    model = grown(editor, tiny_edit_spec(vae.spec.latent_channels, editor.prompts.spec.dim))
     teacher = None if arguments.teacher is None else InstructedEditor.load(arguments.teacher).to(device)
     run = student_run(arguments.minutes, arguments.num_train_steps)
     lpips = Lpips.load(arguments.lpips).to(device)

@@ -1,6 +1,7 @@
 """Frame-wise gated delta rule: `naive` is the definition, `chunked` the matmul form that runs everywhere.
 
-`triton_forward` fuses a whole layer around it on a GPU, where no gradient is wanted.
+On a GPU `triton_forward` fuses a whole layer around it where no gradient is wanted, and `triton_training` has
+kernels with a gradient.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from torch import Tensor
 from vivace.ops.frame_gdn import chunked
 from vivace.ops.frame_gdn.inputs import FrameGdnInputs
 from vivace.ops.frame_gdn.projections import GdnProjections
-from vivace.ops.kernel_choice import serves
+from vivace.ops.kernel_choice import serves, trains
 
 __all__ = ["FrameGdnInputs", "GdnProjections", "frame_gdn", "gated_frame_gdn"]
 
@@ -29,6 +30,11 @@ def frame_gdn(
     """Causal over chunks, bidirectional inside each; the best form for the device. See `naive.frame_gdn`."""
     # the state must stay fp32: autocast would multiply it in bf16
     with torch.autocast(inputs.value.device.type, enabled=False):
+        widest = max(inputs.key.shape[-1], inputs.value.shape[-1])
+        if widest <= MAX_FUSED_WIDTH and trains(*inputs, numerator, denominator):
+            from vivace.ops.frame_gdn import triton_training
+
+            return triton_training.frame_gdn(inputs, chunks, numerator, denominator)
         return chunked.frame_gdn(inputs, chunks, numerator, denominator)
 
 
