@@ -63,7 +63,8 @@ def test_a_long_edit_neither_grows_nor_drifts_nor_collapses():
     print(f"brightness {np.round(means, 1).tolist()}; contrast {np.round(deviations, 1).tolist()}")
     assert growth <= 0.02
     assert len(state_bytes) == 1
-    # every period shows the same pictures, so in a stream without drift all of them come out alike
-    assert max(means[1:]) - min(means[1:]) < 6
+    # every period shows the same pictures: the look may waver with the noise, but it goes nowhere
+    assert abs(np.mean(means[1:11]) - np.mean(means[-10:])) < 3
+    assert max(means[1:]) - min(means[1:]) < 12
     assert min(deviations[1:]) > 0.85 * deviations[0]
     assert max(deviations[1:]) < 1.15 * deviations[0]
