@@ -134,6 +134,12 @@ def test_a_stage_trains_exports_and_is_read_back(stage, vae, clips, bank, tmp_pa
     model.export(trainer.inference_weights(), tmp_path / "weights")
     again = InstructedEditor.load(tmp_path / "weights")
     assert again.dit.spec == model.dit.spec
+    averaged = trainer.inference_weights()["family_head.weight"]
+    assert torch.equal(again.family_head.weight, averaged)
+    assert torch.equal(grown(again, model.dit.spec).family_head.weight, averaged)
+    for path in (tmp_path / "weights").glob("head-*"):
+        path.unlink()
+    assert not torch.equal(InstructedEditor.load(tmp_path / "weights").family_head.weight, averaged)
     assert torch.equal(again.prompts.position, trainer.inference_weights()["prompts.position"].half().float())
 
 

@@ -17,12 +17,13 @@ from vivace.data.instructions import sample_instruction
 from vivace.data.more_phrasings import sample_phrasing
 from vivace.data.training_pairs import ALL, TrainingFamily
 from vivace.models.prompt_encoder import PromptEncoder
-from vivace.models.shards import export_weights, load_sharded
+from vivace.models.shards import export_weights, load_sharded, shard_paths
 from vivace.models.streaming_dit import DitSpec, StreamingDit
 from vivace.recipes.teacher_corpus import TeacherCorpus
 from vivace.recipes.tiny_prompt_encoder import corrupt, student_vectors
 
 WEIGHTS_PREFIX = "dit"
+HEAD_PREFIX = "head"
 SPEC_NAME = "dit.json"
 ENCODER_FOLDER = "prompt_encoder"
 FAMILY_NUMBERS = {family.name: number for number, family in enumerate(ALL)}
@@ -65,10 +66,14 @@ class InstructedEditor(nn.Module):
         self.family_head.requires_grad_(False)
 
     def export(self, weights: dict[str, Tensor], folder: Path) -> None:
-        """Write `dit` (bf16), its spec and the prompt encoder (fp16) to a folder; `load` reads it."""
-        parts = {name: _under(name, weights) for name in ("dit", "prompts")}
+        """Write `dit` (bf16), its spec, the prompt encoder (fp16) and the head (fp32) to a folder for `load`.
+
+        Only a later stage needs the head.
+        """
+        parts = {name: _under(name, weights) for name in ("dit", "prompts", "family_head")}
         export_weights(parts["dit"], folder / WEIGHTS_PREFIX, "bf16")
         write_config(self.dit.spec, folder / SPEC_NAME)
+        export_weights(parts["family_head"], folder / HEAD_PREFIX, "fp32")
         before = {name: value.detach().clone() for name, value in self.prompts.state_dict().items()}
         self.prompts.load_state_dict(parts["prompts"])
         self.prompts.save(folder / ENCODER_FOLDER)
@@ -76,14 +81,19 @@ class InstructedEditor(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `export` wrote, in fp32 on the CPU.
+        """What `export` wrote, in fp32 on the CPU; a new head where the folder has none of as many families.
 
         Raises:
             ConfigError, WeightsError: If a part is missing or does not fit.
         """
         dit = StreamingDit(read_config(DitSpec, folder / SPEC_NAME))
         dit.load_state_dict(load_sharded(folder, WEIGHTS_PREFIX))
-        return cls(dit, PromptEncoder.load(folder / ENCODER_FOLDER).float())
+        editor = cls(dit, PromptEncoder.load(folder / ENCODER_FOLDER).float())
+        if shard_paths(folder, HEAD_PREFIX):
+            head = load_sharded(folder, HEAD_PREFIX)
+            if head["weight"].shape == editor.family_head.weight.shape:
+                editor.family_head.load_state_dict(head)
+        return editor
 
 
 def _under(part: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -202,7 +202,9 @@ def grown(editor: InstructedEditor, spec: DitSpec) -> InstructedEditor:
     dit = StreamingDit(spec)
     weights = dit.state_dict() | editor.dit.state_dict()
     dit.load_state_dict(weights)
-    return InstructedEditor(dit, editor.prompts)
+    larger = InstructedEditor(dit, editor.prompts)
+    larger.family_head = editor.family_head
+    return larger
 
 
 def load_editor(arguments: Arguments, latent_channels: int) -> InstructedEditor:
