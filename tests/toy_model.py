@@ -35,7 +35,10 @@ def write_toy_model(folder: Path) -> Path:
     export_weights(dit, folder / "dit" / DIT_PREFIX, "bf16")
     write_config(dit.spec, folder / "dit" / DIT_SPEC_NAME)
     defaults = EditorDefaults(
-        native_width_px=NATIVE_WIDTH_PX, native_height_px=NATIVE_HEIGHT_PX, falling_noise=()
+        native_width_px=NATIVE_WIDTH_PX,
+        native_height_px=NATIVE_HEIGHT_PX,
+        falling_noise=(),
+        has_still_noise=False,
     )
     write_config(defaults, folder / DEFAULTS_NAME)
     return folder

@@ -44,6 +44,14 @@ def test_the_stream_has_falling_channels_first_and_keeps_the_others():
     assert torch.equal(falling[0, :12], falling_noise(4, 2, 3, (4, 6), WEATHER))
 
 
+def test_still_noise_is_that_of_the_first_frame_in_all_and_falling_channels_fall_on():
+    plain = stream_noise(4, 0, 1, 16, (4, 6), WEATHER)
+    still = stream_noise(4, 5, 3, 16, (4, 6), WEATHER, is_still=True)
+    assert torch.equal(still[:, 12:], plain[:, 12:].expand(-1, -1, 3, -1, -1))
+    assert torch.equal(still[0, :12], falling_noise(4, 5, 3, (4, 6), WEATHER))
+    assert not torch.equal(still[:, 12:, :1], stream_noise(5, 0, 1, 16, (4, 6), WEATHER)[:, 12:])
+
+
 def test_bad_groups_are_refused():
     with pytest.raises(ConfigError, match="at least 1, 1 and 0"):
         FallingNoise(key=0, num_channels=4, rows_per_frame=0)

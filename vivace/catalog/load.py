@@ -116,6 +116,7 @@ def build_pipeline(
         device=place,
         dtype=kind,
         falling_noise=folder.defaults.falling_noise,
+        has_still_noise=folder.defaults.has_still_noise,
         graphs=VelocityGraphs(dit, settled_chunks=settled, max_signatures=most)
         if is_cuda and graphs != "off"
         else None,

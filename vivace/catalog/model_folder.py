@@ -38,6 +38,8 @@ class EditorDefaults:
         frames_per_chunk: Latent frames a chunk.
         first_chunk_frames: Latent frames of a stream's first chunk.
         falling_noise: Groups of noise channels that fall, as in training.
+        has_still_noise: Whether the other noise channels stay the same along a stream, so that what an edit
+            owes to them does not flicker.
         is_live: Whether the model edits streams; False means that it sees whole clips at once.
     """
 
@@ -48,6 +50,7 @@ class EditorDefaults:
     frames_per_chunk: int = 1
     first_chunk_frames: int = 1
     falling_noise: tuple[FallingNoise, ...] = WEATHER
+    has_still_noise: bool = True
     is_live: bool = True
 
     def __post_init__(self) -> None:

@@ -18,11 +18,14 @@ def stream_noise(
     channels: int,
     size: tuple[int, int],
     falling: Sequence[FallingNoise] = (),
+    *,
+    is_still: bool = False,
 ) -> Float[Tensor, "1 c t h w"]:
     """Standard normal noise of latent frames `start` onwards, fp32 on the CPU.
 
     How frames are grouped into chunks, batched or repeated does not change a value. The first channels are
-    those of `falling`, group after group; the others are independent from frame to frame.
+    those of `falling`, group after group; the others are independent from frame to frame, or, if `is_still`,
+    the same in all.
 
     Raises:
         ConfigError: If the falling groups have more channels than there are.
@@ -34,7 +37,7 @@ def stream_noise(
         )
     frames = []
     for frame in range(start, start + num_frames):
-        generator = torch.Generator().manual_seed(mix_seed(seed, frame))
+        generator = torch.Generator().manual_seed(mix_seed(seed, 0 if is_still else frame))
         frames.append(torch.randn(channels, *size, generator=generator))
     noise = torch.stack(frames, dim=1)
     if falling:

@@ -69,6 +69,7 @@ class EditPipeline:
         device: torch.device,
         dtype: torch.dtype,
         falling_noise: Sequence[FallingNoise] = (),
+        has_still_noise: bool = False,
         graphs: VelocityGraphs | None = None,
     ) -> None:
         """Move VAE and DiT.
@@ -82,6 +83,7 @@ class EditPipeline:
             device: Where VAE and DiT compute.
             dtype: In what.
             falling_noise: The noise channels that fall, as in the DiT's training.
+            has_still_noise: Whether the other channels are the same in every latent frame of a stream.
             graphs: Serves model calls for one stream alone in place of `dit`, of which it is made; calls that
                 streams share go to `dit`. One thread may then run works.
 
@@ -96,6 +98,7 @@ class EditPipeline:
         self.device = device
         self.dtype = dtype
         self.falling_noise = tuple(falling_noise)
+        self.has_still_noise = has_still_noise
         self.graphs = graphs
 
     @property
@@ -202,6 +205,7 @@ class EditPipeline:
                 source.shape[1],
                 (source.shape[3], source.shape[4]),
                 self.falling_noise,
+                is_still=self.has_still_noise,
             )
             flight = replace(stream.in_flight, source=source, latent=_to_device(noise, self.device))
             results.append(Launched(flight, replace(stream.memories, encoder=encoder)))
