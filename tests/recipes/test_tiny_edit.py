@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from vivace.models.perceptual import Lpips
 from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.streaming_dit import StreamingDit, hybrid_mixers
 from vivace.models.video_vae import VideoVae
+from vivace.recipes.clip_sampling import OwnMemory, stream_clip
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsObjective
 from vivace.recipes.tiny_edit import EditObjective, grown, tiny_edit_run, tiny_edit_spec
-from vivace.recipes.tiny_edit_student import OwnMemory, StudentObjective, stream_clip, student_run
+from vivace.recipes.tiny_edit_student import StudentObjective, student_run
+from vivace.training.edit_flow import edit_flow_step
 from vivace.training.trainer import Trainer
 
 POOL = EditPoolConfig(
@@ -154,6 +157,58 @@ def test_the_student_learns_from_pictures_and_its_own_memory(is_taught, vae, cli
     result = Trainer(run.trainer, model, objective, tmp_path / "run", run, "cpu").fit()
     assert result.is_finished
     assert {"high", "low", "lpips", "pixel", "motion"} <= set(result.final_parts)
+
+
+class Spied:
+    """Stands before a pure function and keeps what it was given."""
+
+    def __init__(self, function) -> None:
+        self.function = function
+        self.given: list[tuple] = []
+
+    def __call__(self, *given):
+        self.given.append(given)
+        return self.function(*given)
+
+
+def test_memory_is_made_of_still_noise_and_every_step_says_it_in_other_words(vae, clips, bank, monkeypatch):
+    model, run = editor(), short(student_run(1.0, 2))
+    run = replace(run, num_decoded=1, perceptual_frames=2)
+    objective = StudentObjective(run, EditPools(POOL, clips, vae, 0), bank, None, Lpips())
+    steps = Spied(edit_flow_step)
+    monkeypatch.setattr("vivace.recipes.tiny_edit_student.edit_flow_step", steps)
+    objective._own_memory = memory = Spied(OwnMemory(model))
+    for train_step in range(3):
+        objective(model, train_step, 0)
+    assert len(memory.given) == 1
+    noise, falling = memory.given[0][0], sum(group.num_channels for group in WEATHER)
+    assert torch.equal(noise[:, falling:], noise[:, falling:, :1].expand(-1, -1, 3, -1, -1))
+    assert not torch.equal(noise[:, :falling, 0], noise[:, :falling, 1])
+    for _, batch, *_ in steps.given:
+        assert not torch.equal(batch.noise[:, falling:, 0], batch.noise[:, falling:, 1])
+        assert any(torch.equal(batch.noise[0, :falling], each[:falling]) for each in noise)
+    # two clips a step out of four: in three steps some clip comes twice
+    texts = {
+        tuple(row.flatten().tolist()): clip.sum().item()
+        for _, batch, *_ in steps.given
+        for row, clip in zip(batch.text.detach(), batch.source)
+    }
+    assert len(texts) > len(set(texts.values()))
+
+
+def test_pictures_are_judged_behind_what_would_come_before_them(vae, clips, bank):
+    model, run = editor(), short(student_run(1.0, 2))
+    run = replace(run, own_memory_share=1.0, pool=replace(POOL, switch_share=0.0))
+    objective = StudentObjective(run, EditPools(POOL, clips, vae, 0), bank, None, Lpips())
+    prepared = objective._prepare(model, 0)
+    batch, around = objective._batch(model, prepared, random.Random(0))
+    assert torch.equal(around.shown, batch.memory)
+    assert not torch.equal(batch.memory, batch.target)
+    switched = replace(run, pool=replace(POOL, switch_share=1.0))
+    objective.run = switched
+    batch, around = objective._batch(model, prepared, random.Random(0))
+    assert torch.equal(around.shown, batch.target)
+    assert not torch.equal(batch.memory, batch.target)
 
 
 def test_streaming_a_clip_is_what_the_pipeline_does(vae, clips, bank):

@@ -101,16 +101,16 @@ class SinkWindowAttention(nn.Module):
         key, value = self._split(key), self._split(value)
         cache = SinkWindowCache.empty(key) if state is None else state
         outputs: list[Tensor] = []
+        # taken apart at once: the gradient of one chunk taken out of all would be as large as all of them
+        parts = [each.split(list(chunks), dim=2) for each in (rotated_query, rotated_key, key, value)]
         first = 0
-        for index, frames in enumerate(chunks):
-            chunk = slice(first, first + frames)
+        for index, (frames, queries, rotated, raw, own) in enumerate(zip(chunks, *parts)):
             if index > 0 or past_table is None:
                 past_table = self.past_rotation(cache, start + first, size, origin)
-            current = rotated_key[:, :, chunk], value[:, :, chunk]
-            keys, values = joined_rotated((cache.key, cache.value), past_table, current)
-            outputs.append(_attend(rotated_query[:, :, chunk], keys, values))
+            keys, values = joined_rotated((cache.key, cache.value), past_table, (rotated, own))
+            outputs.append(_attend(queries, keys, values))
             if write or index + 1 < len(chunks):
-                cache = cache.append(key[:, :, chunk], value[:, :, chunk], start + first)
+                cache = cache.append(raw, own, start + first)
                 cache, _ = cache.evict(self.spec.num_sink_frames, self.spec.window_frames)
             first += frames
         out = rearrange(torch.cat(outputs, dim=2), "b heads t s d -> b t s (heads d)")

@@ -31,7 +31,8 @@ class EditPoolConfig:
     Attributes:
         num_pairs: Clips in a pool; each `clips_per_family` of them get one edit.
         pair_share: Share of edits that are a combination of two.
-        local_share: Share of edits that change one object; additions are drawn twice as often as the rest.
+        local_share: Share of edits that change one object.
+        local_weights: How often one is added, removed, recoloured, or what is behind it edited.
         reverse_share: Share of edits that take another edit back.
         particle_weight: How much more often a family with falling particles is drawn than another one.
         identity_weight: How much more often "leave it as it is" is drawn than another family.
@@ -49,6 +50,7 @@ class EditPoolConfig:
     width_px: int = 320
     pair_share: float = 0.17
     local_share: float = 0.24
+    local_weights: tuple[float, float, float, float] = (2.0, 1.0, 1.0, 1.0)
     reverse_share: float = 0.07
     particle_weight: float = 3.0
     identity_weight: float = 2.0
@@ -96,9 +98,10 @@ class EditPools:
         """A family with the shares of the config."""
         config = self.config
         kind = rng.random()
+        local = rng.choices(LOCAL_GROUPS, config.local_weights)[0]
         for share, families in (
             (config.pair_share, PAIRS),
-            (config.local_share, rng.choice((LOCAL_GROUPS[0], *LOCAL_GROUPS))),
+            (config.local_share, local),
             (config.reverse_share, REVERSE_FAMILIES),
         ):
             if kind < share:

@@ -8,11 +8,10 @@ serving) and is led to the programmatic target, or, where a teacher is named, to
 many-step bidirectional one from the same noise; a part of every batch is decoded and compared as pictures.
 """
 
-import copy
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import tyro
@@ -22,19 +21,12 @@ from torch import Tensor, nn
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
 from vivace.diffusion.flow import clean_from_velocity
-from vivace.diffusion.sampler import (
-    SANA_STREAMING_2_STEPS,
-    SANA_STREAMING_4_STEPS,
-    euler_step,
-    sample,
-    shifted_sigmas,
-)
+from vivace.diffusion.sampler import SANA_STREAMING_2_STEPS, SANA_STREAMING_4_STEPS, shifted_sigmas
 from vivace.evaluation.picture_scores import pictures
 from vivace.models.perceptual import Lpips
-from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.models.video_vae import VideoVae
 from vivace.parallel.replicas import Replicas
-from vivace.pipelines.velocity_graphs import VelocityGraphs
+from vivace.recipes.clip_sampling import OwnMemory, whole_clip
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
@@ -70,6 +62,9 @@ class StudentRun:
         perceptual_weight, pixel_weight, motion_weight: Factors of LPIPS, absolute and frame-to-frame errors.
         perceptual_frames: Raw frames of a decoded clip that go through LPIPS.
         region_weight: Factor, beyond 1, of absolute errors where a local edit or a particle is.
+        has_still_noise: Whether the memory that the student makes itself comes from noise that is the same in
+            every latent frame, falling channels apart, as served (decision 0012). Noise under training is
+            always independent, or a frame could be read out of its neighbour's.
         words: How the prompt encoder learns, where it does.
     """
 
@@ -86,8 +81,9 @@ class StudentRun:
     motion_weight: float = 0.6
     perceptual_frames: int = 10
     region_weight: float = 4.0
-    instructions_per_family: int = 1500
-    words: WordsConfig = field(default_factory=WordsConfig)
+    has_still_noise: bool = True
+    instructions_per_family: int = 3000
+    words: WordsConfig = field(default_factory=lambda: WordsConfig(naming_weight=0.2))
     seed: int = 1
 
 
@@ -95,7 +91,16 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
     """The run that made the bundled weights, sized for one H200."""
     return StudentRun(
         pool=EditPoolConfig(
-            num_pairs=64, batch=24, steps_per_pool=20, switch_share=0.2, identity_weight=4.0, pair_share=0.15
+            num_pairs=72,
+            batch=24,
+            steps_per_pool=28,
+            switch_share=0.2,
+            identity_weight=4.0,
+            pair_share=0.13,
+            local_share=0.3,
+            local_weights=(2.0, 2.0, 0.7, 0.7),
+            particle_weight=6.0,
+            particle_region_weight=3.0,
         ),
         flow=EditFlowConfig(
             served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08, noisy_share=0.45
@@ -118,13 +123,19 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A pool with what two models made of it, from one noise and one instruction a clip."""
+    """A pool with what two models made of it."""
 
     pool: LatentPool
     noise: Latent
-    ids: tuple[tuple[int, ...], ...]
     teacher: Latent | None
     own: Latent
+
+
+class _Seen(NamedTuple):
+    """What the compared pictures of a batch show beside the frames under training."""
+
+    shown: Latent
+    region: UInt8[Tensor, "b 1 r y x"]
 
 
 class StudentObjective:
@@ -160,13 +171,13 @@ class StudentObjective:
         index = train_step // run.pool.steps_per_pool
         if self._prepared is None or self._prepared[0] != index:
             self._prepared = index, self._prepare(model, index)
-        batch, region = self._batch(model, self._prepared[1], rng)
+        batch, around = self._batch(model, self._prepared[1], rng)
         if self._velocity is None:
             chunks = run.flow.chunks(batch.target.shape[2])
             self._velocity = clip_velocity(model.dit, chunks, batch.target.device)
         step = edit_flow_step(self._velocity, batch, run.flow, generator)
         total, parts = flow_error(step, batch)
-        seen, picture_parts = self._picture_loss(step, batch, region, rng)
+        seen, picture_parts = self._picture_loss(step, batch, around, rng)
         total, parts = total + seen, {**parts, **picture_parts}
         if self.words is not None:
             families = [self.pools.draw_family(rng) for _ in range(self.words.config.batch)]
@@ -184,22 +195,26 @@ class StudentObjective:
         ids = [self.bank.draw(family, rng) for family in pool.families]
         noise = normal_like(pool.target, generator)
         noise[:, : pool.falling.shape[1]] = pool.falling
+        served = noise.clone()
+        if self.run.has_still_noise:
+            num_falling = pool.falling.shape[1]
+            served[:, num_falling:] = noise[:, num_falling:, :1]
         teacher: list[Tensor] = []
         own: list[Tensor] = []
         for rows in torch.arange(len(ids)).split(ROLLOUT_BATCH):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
-            given = noise[part], pool.source[part], ids[part]
+            given = pool.source[part], ids[part]
             if self.teacher is not None:
                 sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
-                teacher.append(whole_clip(self.teacher, *given, sigmas))
-            own.append(self._own_memory(*given, rng.choice(OWN_SIGMAS)))
+                teacher.append(whole_clip(self.teacher, noise[part], *given, sigmas))
+            own.append(self._own_memory(served[part], *given, rng.choice(OWN_SIGMAS)))
         taught = torch.cat(teacher) if teacher else None
-        return _Prepared(pool, noise, tuple(map(tuple, ids)), taught, torch.cat(own))
+        return _Prepared(pool, noise, taught, torch.cat(own))
 
     def _batch(
         self, model: InstructedEditor, prepared: _Prepared, rng: random.Random
-    ) -> tuple[EditBatch, UInt8[Tensor, "b 1 r y x"]]:
-        """Clips of the pool, and where in their pictures errors count more."""
+    ) -> tuple[EditBatch, _Seen]:
+        """Clips of the pool, and what the first of them are compared with as pictures."""
         run, pool = self.run, prepared.pool
         chosen = rng.sample(range(run.pool.num_pairs), run.pool.batch)
         device = pool.source.device
@@ -209,40 +224,46 @@ class StudentObjective:
             drawn = [rng.random() < share for _ in chosen]
             return torch.tensor(drawn, device=device)[:, None, None, None, None]
 
-        text, mask = model.encode(*model.prompts.pad_ids([list(prepared.ids[i]) for i in chosen]))
+        # said in other words than when the memory was made: the family is the same
+        said = [self.bank.draw(pool.families[i], rng) for i in chosen]
+        text, mask = model.encode(*model.prompts.pad_ids(said))
         target = pool.target[index]
         if prepared.teacher is not None:
             # where a region stands out, the teacher's answer may lie outside it: the target is exact
             is_plain = pool.weight[index].amax((1, 2, 3, 4), keepdim=True) == 1
             target = torch.where(some(run.teacher_share) & is_plain, prepared.teacher[index], target)
-        memory = torch.where(some(run.own_memory_share), prepared.own[index], pool.target[index])
+        shown = torch.where(some(run.own_memory_share), prepared.own[index], pool.target[index])
+        is_switched = some(run.pool.switch_share)
         batch = EditBatch(
             source=pool.source[index],
             target=target,
-            memory=torch.where(some(run.pool.switch_share), pool.other[index], memory),
+            memory=torch.where(is_switched, pool.other[index], shown),
             noise=prepared.noise[index],
             weight=pool.weight[index],
             text=text,
             text_mask=mask,
         )
-        return batch, pool.region[index[: run.num_decoded]]
+        # a frame is judged behind the frames that would come before it when serving
+        part = slice(0, run.num_decoded)
+        shown = torch.where(is_switched, target, shown)[part]
+        return batch, _Seen(shown, pool.region[index[part]])
 
     def _picture_loss(
-        self, step: FlowStep, batch: EditBatch, region: UInt8[Tensor, "b 1 r y x"], rng: random.Random
+        self, step: FlowStep, batch: EditBatch, around: _Seen, rng: random.Random
     ) -> tuple[Tensor, dict[str, Tensor]]:
         run = self.run
         part = slice(0, run.num_decoded)
         clean = clean_from_velocity(step.noisy[part].float(), step.velocity[part], step.sigma[part])
         is_noisy = step.is_noisy[part, None, :, None, None]
-        made = self._decode(torch.where(is_noisy, clean, batch.target[part]))
+        made = self._decode(torch.where(is_noisy, clean, around.shown))
         with torch.no_grad():
             wanted = self._decode(batch.target[part])
         num_frames = made.shape[2]
-        # errors of clean frames are zero, so late raw frames are worth more looks than early ones
+        # memory is longer and worse at the end, so late raw frames are worth more looks than early ones
         frames = sorted(rng.sample(range(num_frames // 4, num_frames), run.perceptual_frames))
         perceptual = self.lpips(pictures(made[:, :, frames]), pictures(wanted[:, :, frames])).mean()
         error = made - wanted
-        counts = 1 + run.region_weight / 255 * region.float()
+        counts = 1 + run.region_weight / 255 * around.region.float()
         pixel = (error.abs() * counts).mean()
         motion = ((error[:, :, 1:] - error[:, :, :-1]).abs() * counts[:, :, 1:]).mean()
         total = run.perceptual_weight * perceptual + run.pixel_weight * pixel + run.motion_weight * motion
@@ -253,73 +274,6 @@ class StudentObjective:
         with torch.autocast(latent.device.type, enabled=False):
             video, _ = vae.decode(latent.to(next(vae.parameters()).dtype), None)
         return video.float()
-
-
-@torch.no_grad()
-def whole_clip(
-    editor: InstructedEditor, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
-) -> Latent:
-    """Bidirectional sampling: all frames of the clips are one chunk at one noise level."""
-    features, mask = editor.encode(*editor.prompts.pad_ids(ids))
-    text = editor.dit.embed_text(features, mask)
-
-    def denoise(x: Latent, sigma: float) -> Latent:
-        level = torch.full((x.shape[0], 1), sigma, device=x.device)
-        return editor.dit(torch.cat([x, source], dim=1), level, text, write=False)[0].float()
-
-    return sample(denoise, noise, sigmas)
-
-
-@torch.no_grad()
-def stream_clip(
-    editor: InstructedEditor, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
-) -> Latent:
-    """Chunk after chunk of one latent frame with a clean commit, as the pipeline serves."""
-    features, mask = editor.encode(*editor.prompts.pad_ids(ids))
-    return _streamed(editor.dit, editor.dit.embed_text(features, mask), noise, source, sigmas)
-
-
-class OwnMemory:
-    """`stream_clip` of a model in training: in bf16, as served, and replayed from graphs on a GPU."""
-
-    def __init__(self, editor: InstructedEditor) -> None:
-        self.editor = editor
-        self._served = copy.deepcopy(editor.dit).bfloat16().requires_grad_(False).eval()
-        self._graphs = VelocityGraphs(self._served)
-
-    @torch.no_grad()
-    def __call__(
-        self, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
-    ) -> Latent:
-        """What the editor, as it is now, makes of the clips."""
-        for served, trained in zip(self._served.parameters(), self.editor.dit.parameters()):
-            served.copy_(trained)
-        features, mask = self.editor.encode(*self.editor.prompts.pad_ids(ids))
-        with torch.autocast(noise.device.type, enabled=False):
-            text = self._served.embed_text(features.bfloat16(), mask)
-            # a clone, because tensors made while inferring cannot be trained on
-            return _streamed(self._graphs, text, noise, source, sigmas).clone()
-
-
-def _streamed(
-    dit: StreamingDit | VelocityGraphs,
-    text: TextContext,
-    noise: Latent,
-    source: Latent,
-    sigmas: Sequence[float],
-) -> Latent:
-    dtype = text.keys[0].dtype
-    state: DitState | None = None
-    made: list[Tensor] = []
-    for frame in range(noise.shape[2]):
-        x, seen = noise[:, :, frame : frame + 1], source[:, :, frame : frame + 1].to(dtype)
-        levels = [torch.full((x.shape[0], 1), sigma, device=x.device) for sigma in (*sigmas, 0.0)]
-        for level, sigma, sigma_next in zip(levels, sigmas, (*sigmas[1:], 0.0)):
-            velocity, _ = dit(torch.cat([x.to(dtype), seen], dim=1), level, text, state, write=False)
-            x = euler_step(x, velocity.float(), sigma, sigma_next)
-        _, state = dit(torch.cat([x.to(dtype), seen], dim=1), levels[-1], text, state, write=True)
-        made.append(x)
-    return torch.cat(made, dim=2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,8 +28,8 @@ from vivace.diffusion.sampler import shifted_sigmas
 from vivace.evaluation.picture_scores import perceptual_distance
 from vivace.models.perceptual import Lpips
 from vivace.models.video_vae import VideoVae
+from vivace.recipes.clip_sampling import stream_clip, whole_clip
 from vivace.recipes.instructed_editor import InstructedEditor
-from vivace.recipes.tiny_edit_student import stream_clip, whole_clip
 from vivace.recipes.tiny_vae import fitted
 
 Latent = Float[Tensor, "b c t h w"]

@@ -48,23 +48,24 @@ def scan(
     summaries: Summaries, chunks: Sequence[int], numerator: Numerator, denominator: Denominator
 ) -> tuple[Float[Tensor, "b heads t dv dk"], Float[Tensor, "b heads t dk"], Numerator, Denominator]:
     """The states that every frame reads, its chunk's later frames included, and the last of the stream."""
-    transition, update, norm_transition, norm_update = summaries
+    # taken apart at once: the gradient of one frame taken out of all would be as large as all of them
+    transition, update, norm_transition, norm_update = (each.unbind(2) for each in summaries)
     states: list[Tensor] = []
     norm_states: list[Tensor] = []
     start = 0
     for size in chunks:
         past, past_norm = [], []
         for t in range(start, start + size):
-            numerator = numerator @ transition[:, :, t] + update[:, :, t]
-            moved = (denominator[..., None, :] @ norm_transition[:, :, t]).squeeze(-2)
-            denominator = moved + norm_update[:, :, t]
+            numerator = numerator @ transition[t] + update[t]
+            moved = (denominator[..., None, :] @ norm_transition[t]).squeeze(-2)
+            denominator = moved + norm_update[t]
             past.append(numerator)
             past_norm.append(denominator)
         future, future_norm = torch.zeros_like(numerator), torch.zeros_like(denominator)
         for t in reversed(range(start, start + size - 1)):
-            future = future @ transition[:, :, t + 1] + update[:, :, t + 1]
-            future_norm = (future_norm[..., None, :] @ norm_transition[:, :, t + 1]).squeeze(-2)
-            future_norm = future_norm + norm_update[:, :, t + 1]
+            future = future @ transition[t + 1] + update[t + 1]
+            future_norm = (future_norm[..., None, :] @ norm_transition[t + 1]).squeeze(-2)
+            future_norm = future_norm + norm_update[t + 1]
             past[t - start] = past[t - start] + future
             past_norm[t - start] = past_norm[t - start] + future_norm
         states += past

@@ -314,8 +314,11 @@ def frame_gdn(
     *,
     eps: float = 1e-8,
 ) -> tuple[Float[Tensor, "b heads t s dv"], Numerator, Denominator]:
-    """Same contract as `naive.frame_gdn`; products are of the wider dtype of keys and values."""
-    narrow = torch.promote_types(inputs.key.dtype, inputs.value.dtype)
+    """Same contract as `naive.frame_gdn`; products are of the dtype of values, sums in fp32.
+
+    Norms leave keys and queries in fp32; where values are bf16, the kernels that serve round them as well.
+    """
+    narrow = inputs.value.dtype
     query, key, rotated_query, rotated_key, value = (x.to(narrow).contiguous() for x in inputs[:5])
     beta, decay = inputs.beta.float().contiguous(), inputs.decay.float()
     if numerator is None or denominator is None:
