@@ -106,7 +106,9 @@ class Comparison:
         target_video = torch.cat([family.edit(clip[None], SEED) for clip in self.video])
         target = self._encode(target_video)
         frames, size = target.shape[2], (target.shape[3], target.shape[4])
-        noise = stream_noise(SEED, 0, frames, target.shape[1], size, WEATHER).to(target)
+        # streams are served with still noise (decision 0012); a teacher sees its clip as one chunk
+        is_still = not name.startswith("teacher")
+        noise = stream_noise(SEED, 0, frames, target.shape[1], size, WEATHER, is_still=is_still).to(target)
         ids = [editor.prompts.tokenize(instruction)] * len(target)
         with torch.autocast(target.device.type, dtype=torch.bfloat16):
             made = sampler(noise.expand_as(target).contiguous(), self.source, ids)
