@@ -18,6 +18,7 @@ from vivace.layers.quantized import QuantizedLinear
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.pipelines.parts import PromptFeatureSource, StreamingVae
 from vivace.pipelines.stream import ChunkInFlight, EditStream, Memories, Prompt, StreamSettings, stepped
+from vivace.pipelines.vae_calls import VaeCalls
 from vivace.pipelines.velocity_graphs import VelocityGraphs
 from vivace.pipelines.work import Commit, Decode, Denoise, Encode, Work
 from vivace.state.stream_state import StreamState, join_states, split_state
@@ -71,6 +72,7 @@ class EditPipeline:
         falling_noise: Sequence[FallingNoise] = (),
         has_still_noise: bool = False,
         graphs: VelocityGraphs | None = None,
+        vae_frames: int | None = None,
     ) -> None:
         """Move VAE and DiT.
 
@@ -86,9 +88,10 @@ class EditPipeline:
             has_still_noise: Whether the other channels are the same in every latent frame of a stream.
             graphs: Serves model calls for one stream alone in place of `dit`, of which it is made; calls that
                 streams share go to `dit`. One thread may then run works.
+            vae_frames: Latent frames a VAE call: fewer need less memory; see `VaeCalls`.
 
         Raises:
-            ConfigError: If `graphs` is of another model.
+            ConfigError: If `graphs` is of another model, or `vae_frames` is less than 1.
         """
         if graphs is not None and graphs.dit is not dit:
             raise ConfigError("got graphs of another model; make them of the model that the pipeline gets")
@@ -100,6 +103,7 @@ class EditPipeline:
         self.falling_noise = tuple(falling_noise)
         self.has_still_noise = has_still_noise
         self.graphs = graphs
+        self._calls = VaeCalls(self.vae, vae_frames)
 
     @property
     def precision(self) -> Literal["fp32", "bf16", "fp8"]:
@@ -189,11 +193,11 @@ class EditPipeline:
     def _encode(self, streams: list[EditStream]) -> list[Launched]:
         given = [stream.in_flight.frames for stream in streams]
         video = _to_device(given[0][None] if len(given) == 1 else torch.stack(given), self.device)
-        video = rearrange(video, "b r h w c -> b c r h w").to(self.dtype) / 127.5 - 1
-        state = _joined([stream.memories.encoder for stream in streams])
-        latent, tree = self.vae.encode(video, None if state is None else state.peek())
         chunk = streams[0].in_flight.chunk
-        states = split_state(StreamState(tree, chunk.stop), len(streams))
+        latent, state = self._calls.encode(
+            video, _joined([stream.memories.encoder for stream in streams]), chunk, self.dtype
+        )
+        states = split_state(state, len(streams))
         _consume([stream.memories.encoder for stream in streams])
         results = []
         for stream, source, encoder in zip(streams, latent.split(1), states):
@@ -250,13 +254,12 @@ class EditPipeline:
 
     def _decode(self, streams: list[EditStream]) -> list[Launched]:
         latent = torch.cat([_latent(stream) for stream in streams]).to(self.dtype)
-        state = _joined([stream.memories.decoder for stream in streams])
-        video, tree = self.vae.decode(latent, None if state is None else state.peek())
-        # a sum is finite only if every value is, and costs a third of asking each
-        are_finite = torch.isfinite(video.flatten(1).sum(1, dtype=torch.float32))
-        pixels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        frames = rearrange(pixels, "b c r h w -> b r h w c")
-        states = split_state(StreamState(tree, streams[0].in_flight.chunk.stop), len(streams))
+        frames, are_finite, state = self._calls.decode(
+            latent,
+            _joined([stream.memories.decoder for stream in streams]),
+            streams[0].in_flight.chunk,
+        )
+        states = split_state(state, len(streams))
         _consume([stream.memories.decoder for stream in streams])
         results = []
         for stream, edited, decoder, is_finite in zip(streams, frames, states, are_finite):
@@ -308,7 +311,7 @@ def _joined(states: Sequence[StreamState | None]) -> StreamState | None:
 def _consume(states: Sequence[StreamState | None]) -> None:
     # only after the call succeeded, so that a failed call can be tried again
     for state in states:
-        if state is not None:
+        if state is not None and not state.is_consumed:
             state.take()
 
 
