@@ -251,9 +251,7 @@ class Grow(nn.Module):
         y, total = self.conv.with_total(x, tails, activate=False)
         num_dropped = self.spec.stride[0] - 1 if tails.starts_stream else 0
         return Features(
-            self.resample(
-                y.take().update, self.conv.bias, total, self.spec.stride, num_dropped=num_dropped
-            )
+            self.resample(y.take().update, self.conv.bias, total, self.spec.stride, num_dropped=num_dropped)
         )
 
 

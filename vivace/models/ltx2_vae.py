@@ -182,9 +182,7 @@ class Ltx2Decoder(nn.Module):
         overwrites: bool = False,
     ) -> tuple[Float[Tensor, "b c2 r h2 w2"], Ltx2DecoderState]:
         """Raw frames, not clamped; with `looks_ahead` those of a whole clip, and a state of no use."""
-        tails = Tails(
-            None if state is None else state.tails, looks_ahead=looks_ahead, overwrites=overwrites
-        )
+        tails = Tails(None if state is None else state.tails, looks_ahead=looks_ahead, overwrites=overwrites)
         x = self.enter(Features(latent), tails, activate=False)
         x = _through(self.stages, _through(self.middle, x, tails), tails)
         patches = self.leave(x, tails, activate=True).total
@@ -252,7 +250,8 @@ class Ltx2Vae(nn.Module):
         """The raw frames (clamped to [-1, 1]) of the next normalised latent frames, and the next state.
 
         `state` None starts a stream: the first latent frame then gives 1 raw frame, every other one gives 8.
-        With `overwrites` the given state is lost, also where the call fails. Good pictures need a decoder that was trained causally (`ltx2_causal_vae_0516`).
+        With `overwrites` the given state is lost, also where the call fails. Good pictures need a decoder
+        that was trained causally (`ltx2_causal_vae_0516`).
 
         Raises:
             StateError: If `state` belongs to a stream of another size.

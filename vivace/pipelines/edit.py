@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
@@ -111,6 +110,11 @@ class EditPipeline:
         if any(isinstance(module, QuantizedLinear) for module in self.dit.modules()):
             return "fp8"
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
+
+    @property
+    def vae_frames(self) -> int | None:
+        """Latent frames a VAE call; None is a chunk at once."""
+        return self._calls.frames_per_call
 
     @torch.inference_mode()
     def encode_prompt(self, words: str) -> Prompt:

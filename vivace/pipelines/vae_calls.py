@@ -89,7 +89,8 @@ class VaeCalls:
             pictures[:, first : first + shown.shape[1]] = shown
             are_finite = is_finite if are_finite is None else are_finite & is_finite
             first += shown.shape[1]
-        assert pictures is not None and are_finite is not None
+        assert pictures is not None
+        assert are_finite is not None
         return pictures, are_finite, StreamState(tree, chunk.stop)
 
     def _taken(self, state: State | None) -> Any:

@@ -27,7 +27,8 @@ Forward = Callable[[], Outputs]
 class _Recording:
     """A captured forward with the tensors that it reads from and writes to at every replay.
 
-    `written` is None where the forward reads only, and where it leaves the next memory in that of its buffers.
+    `written` is None where the forward reads only, and where it leaves the next memory in that of its
+    buffers.
     """
 
     replay: Callable[[], None]
@@ -184,7 +185,9 @@ class VelocityGraphs:
             for block, mixer in zip(memory, self.dit.spec.mixers)
             if isinstance(block.mixer, SinkWindowCache) and isinstance(mixer, SoftmaxSpec)
         ]
-        return all(_moved(cache, mixer, 0, frames).chunk_sizes == cache.chunk_sizes for cache, mixer in caches)
+        return all(
+            _moved(cache, mixer, 0, frames).chunk_sizes == cache.chunk_sizes for cache, mixer in caches
+        )
 
     def _new_buffers(
         self, latent: Latent, text: TextContext, state: DitState | None, is_steady: bool
