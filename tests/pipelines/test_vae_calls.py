@@ -1,6 +1,7 @@
 """A chunk in several VAE calls is the same chunk, and needs less memory."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from vivace.catalog.load import load_pipeline
 from vivace.core.errors import ConfigError, StateError
 from vivace.models.ltx2_vae import Ltx2Vae
 from vivace.pipelines.edit import EditPipeline
+from vivace.pipelines.overlap import CudaLanes, OverlappedEdit
+from vivace.pipelines.stream import EditStream
 from vivace.pipelines.vae_calls import VaeCalls
 from vivace.state.tree import tree_tensors
 
@@ -65,16 +68,9 @@ def test_states_stay_where_they_are_and_old_ones_are_refused(editor):
     pipeline.step(stream, film(17))
     before, next_chunk = stream.memories, stream.next_chunk
     kept = before.clone()
-    places = [
-        [tensor.data_ptr() for _, tensor in tree_tensors(state.peek())]
-        for state in (before.encoder, before.decoder)
-    ]
+    places = places_of(stream)
     first = pipeline.step(stream, film(24))
-    after = stream.memories
-    assert places == [
-        [tensor.data_ptr() for _, tensor in tree_tensors(state.peek())]
-        for state in (after.encoder, after.decoder)
-    ]
+    assert places_of(stream) == places
     stream.restore(before, next_chunk)
     with pytest.raises(StateError, match="consumed"):
         pipeline.step(stream, film(24))
@@ -122,3 +118,45 @@ def test_values_that_are_no_numbers_are_seen_in_every_call(editor, monkeypatch):
 def test_no_frames_a_call_are_refused(editor):
     with pytest.raises(ConfigError, match="at least 1"):
         VaeCalls(editor.pipeline().vae, 0)
+
+
+@pytest.mark.gpu
+class TestOnGpu:
+    """On lanes, with graphs, in bf16."""
+
+    @pytest.mark.parametrize("frames_per_call", [None, 1, 2])
+    def test_lanes_give_the_frames_of_the_plain_loop_to_the_bit(self, frames_per_call):
+        device = torch.device("cuda")
+        on_gpu = RandomEditor(device, torch.bfloat16, DIT_SPEC, VAE_SPEC)
+        edits = []
+        for lanes in (None, CudaLanes(device)):
+            pipeline = on_gpu.pipeline(frames_per_call)
+            stream = pipeline.open("night", SETTINGS)
+            step = (
+                partial(pipeline.step, stream)
+                if lanes is None
+                else OverlappedEdit(pipeline, stream, lanes).step
+            )
+            edits.append(torch.cat([step(part) for part in (*film(17 + 24 * 8).split(24), None)]))
+        assert torch.equal(*edits)
+
+    def test_what_is_kept_between_works_does_not_grow_and_states_are_overwritten(self):
+        device = torch.device("cuda")
+        pipeline = RandomEditor(device, torch.bfloat16, DIT_SPEC, VAE_SPEC).pipeline(1)
+        stream = pipeline.open("night", SETTINGS)
+        pipeline.step(stream, film(17))
+        for _ in range(6):
+            pipeline.step(stream, film(24))
+        torch.cuda.synchronize()
+        before, places = torch.cuda.memory_allocated(), places_of(stream)
+        for _ in range(4):
+            pipeline.step(stream, film(24))
+        torch.cuda.synchronize()
+        assert torch.cuda.memory_allocated() == before
+        assert places_of(stream) == places
+
+
+def places_of(stream: EditStream) -> list[int]:
+    """Where the memories of the VAE lie."""
+    states = stream.memories.encoder, stream.memories.decoder
+    return [tensor.data_ptr() for state in states for _, tensor in tree_tensors(state.peek())]

@@ -70,7 +70,11 @@ def edit_video(job: EditJob, *, is_quiet: bool) -> EditReport:
     ) as source:
         loading = perf_counter()
         editor = open_editor(
-            job.run.model, device=job.run.device, dtype=job.run.precision, num_threads=job.run.threads
+            job.run.model,
+            device=job.run.device,
+            dtype=job.run.precision,
+            num_threads=job.run.threads,
+            vae_frames=job.run.vae_frames,
         )
         started = perf_counter()
         size = _choose_size(job, source.info, editor)
