@@ -216,14 +216,15 @@ class VelocityGraphs:
         def forward() -> Outputs:
             state = None if buffers.memory is None else StreamState(buffers.memory, 0)
             velocity, after = self.dit(
-                static_latent, static_sigma, buffers.text, state, write=write, rotations=buffers.rotations
+                static_latent,
+                static_sigma,
+                buffers.text,
+                state,
+                write=write,
+                rotations=buffers.rotations,
+                room=buffers.memory if buffers.is_steady else None,
             )
-            if not write or after is None:
-                return velocity, None
-            if not buffers.is_steady:
-                return velocity, after.peek()
-            _copy_into(buffers.memory, after.peek())
-            return velocity, None
+            return velocity, None if not write or buffers.is_steady or after is None else after.peek()
 
         replay, (velocity, written) = self._capture(forward, latent.device)
         return _Recording(replay, static_latent, static_sigma, velocity, written)
