@@ -73,6 +73,7 @@ def test_the_tables_are_read_from_reports_as_they_are_written(session):
         settings=EndToEndSettings(vae_frames=1),
         precision="fp8",
         held={"vae": 2.28},
+        unnamed=((0.05, 2),),
         works=(WorkMemory(work="Encode", before=5.0, peak=6.5, reserved=7.0),),
         first_chunk=(),
     )

@@ -29,6 +29,9 @@ class CountingMeter:
     def reserved(self) -> int:
         return (4 + self.num_restarts) * GIB
 
+    def blocks(self) -> dict[int, int]:
+        return {1: GIB, 2: GIB, 3: GIB // 2}
+
 
 @pytest.mark.parametrize("vae_frames", [None, 1])
 def test_every_work_is_counted_and_everything_held_is_named(vae_frames):
@@ -48,5 +51,6 @@ def test_every_work_is_counted_and_everything_held_is_named(vae_frames):
     assert report.held["reserved beyond"] == 2
     named = sum(gib for name, gib in report.held.items() if name != "reserved beyond")
     assert named == pytest.approx(3)
+    assert report.unnamed == ((1, 2), (0.5, 1))
     for name in ("transformer", "encoder state", "transformer state", "decoder state", "prompt"):
         assert report.held[name] > 0

@@ -117,7 +117,7 @@ def test_values_that_are_no_numbers_are_seen_in_every_call(editor, monkeypatch):
 
 def test_no_frames_a_call_are_refused(editor):
     with pytest.raises(ConfigError, match="at least 1"):
-        VaeCalls(editor.pipeline().vae, 0)
+        VaeCalls(editor.pipeline().vae, CPU, torch.float32, 0)
 
 
 @pytest.mark.gpu

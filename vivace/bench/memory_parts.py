@@ -1,6 +1,7 @@
 """Says where GPU memory goes: what lies there between works, and the peak of each kind of work."""
 
 import gc
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,9 @@ from vivace.pipelines.edit import EditPipeline
 from vivace.pipelines.stream import EditStream
 from vivace.state.stream_state import StreamState
 from vivace.state.tree import tree_tensors
+
+# kinds of blocks that a report names by their size
+NUM_UNNAMED = 6
 
 
 class Meter(Protocol):
@@ -31,6 +35,10 @@ class Meter(Protocol):
 
     def reserved(self) -> int:
         """Most that was taken from the device since then: tensors, and memory of recordings between them."""
+        ...
+
+    def blocks(self) -> dict[int, int]:
+        """Bytes of every block in use, by its address."""
         ...
 
 
@@ -59,6 +67,16 @@ class CudaMeter:
         """Most that was taken from the device since then: tensors, and memory of recordings between them."""
         return torch.cuda.max_memory_reserved(self._device)
 
+    def blocks(self) -> dict[int, int]:
+        """Bytes of every block in use, by its address."""
+        segments = torch.cuda.memory_snapshot()
+        blocks = [block for segment in segments for block in segment["blocks"]]
+        return {
+            block["address"]: block["requested_size"]
+            for block in blocks
+            if block["state"] == "active_allocated"
+        }
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkMemory:
@@ -85,6 +103,7 @@ class MemoryReport:
         settings: What ran.
         precision: Of the transformer's products.
         held: What lies there between works, by name; `rest` is what no name explains.
+        unnamed: The largest blocks of the rest: their sizes and how many there are of each.
         works: The works of one chunk, once everything is recorded.
         first_chunk: The works of another stream's first chunk, while the first stream stays open.
     """
@@ -92,6 +111,7 @@ class MemoryReport:
     settings: EndToEndSettings
     precision: str
     held: dict[str, float]
+    unnamed: tuple[tuple[float, int], ...]
     works: tuple[WorkMemory, ...]
     first_chunk: tuple[WorkMemory, ...]
 
@@ -117,12 +137,35 @@ def measure_memory(pipeline: EditPipeline, settings: EndToEndSettings, meter: Me
     }
     allocated = meter.allocated() / GIB
     held |= {"rest": allocated - sum(held.values()), "reserved beyond": meter.reserved() / GIB - allocated}
+    unnamed = _unnamed(pipeline, stream, meter)
     works = _counted(pipeline, stream, frames, meter)
     other = pipeline.open("any", stream_settings(settings, plan, seed=1))
     first_chunk = _counted(pipeline, other, frames[:num_first], meter)
     return MemoryReport(
-        settings=settings, precision=pipeline.precision, held=held, works=works, first_chunk=first_chunk
+        settings=settings,
+        precision=pipeline.precision,
+        held=held,
+        unnamed=unnamed,
+        works=works,
+        first_chunk=first_chunk,
     )
+
+
+def _unnamed(pipeline: EditPipeline, stream: EditStream, meter: Meter) -> tuple[tuple[float, int], ...]:
+    """Sizes in GiB and numbers of the blocks that belong to no weight, state or prompt."""
+    memories = stream.memories
+    states = [
+        state.peek() for state in (memories.encoder, memories.dit, memories.decoder) if state is not None
+    ]
+    named = [
+        *pipeline.dit.state_dict().values(),
+        *pipeline.vae.parameters(),
+        *(tensor for _, tensor in tree_tensors((tuple(states), stream.prompt.context))),
+    ]
+    places = {tensor.untyped_storage().data_ptr() for tensor in named}
+    sizes = Counter(size for address, size in meter.blocks().items() if address not in places)
+    largest = sorted(sizes, key=lambda size: size * sizes[size], reverse=True)[:NUM_UNNAMED]
+    return tuple((size / GIB, sizes[size]) for size in largest)
 
 
 def _counted(

@@ -243,6 +243,7 @@ def _memory_section(report: MemoryReport) -> tuple[str, Row, list[Row]]:
     settings = report.settings
     call = "a chunk" if settings.vae_frames is None else f"{settings.vae_frames} latent frames"
     rows = [(name, "", f"{gib:.2f}", "") for name, gib in report.held.items()]
+    rows += [(f"of the rest, {count} of {gib * 1024:.1f} MiB", "", "", "") for gib, count in report.unnamed]
     for title, works in (("", report.works), (", first chunk of another stream", report.first_chunk)):
         rows += [
             (work.work + title, f"{work.before:.2f}", f"{work.peak:.2f}", f"{work.reserved:.2f}")

@@ -17,7 +17,7 @@ from vivace.layers.quantized import QuantizedLinear
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.pipelines.parts import PromptFeatureSource, StreamingVae
 from vivace.pipelines.stream import ChunkInFlight, EditStream, Memories, Prompt, StreamSettings, stepped
-from vivace.pipelines.vae_calls import VaeCalls
+from vivace.pipelines.vae_calls import VaeCalls, to_device
 from vivace.pipelines.velocity_graphs import VelocityGraphs
 from vivace.pipelines.work import Commit, Decode, Denoise, Encode, Work
 from vivace.state.stream_state import StreamState, join_states, split_state
@@ -102,7 +102,7 @@ class EditPipeline:
         self.falling_noise = tuple(falling_noise)
         self.has_still_noise = has_still_noise
         self.graphs = graphs
-        self._calls = VaeCalls(self.vae, vae_frames)
+        self._calls = VaeCalls(self.vae, device, dtype, vae_frames)
 
     @property
     def precision(self) -> Literal["fp32", "bf16", "fp8"]:
@@ -195,11 +195,11 @@ class EditPipeline:
                 return self._decode(streams)
 
     def _encode(self, streams: list[EditStream]) -> list[Launched]:
-        given = [stream.in_flight.frames for stream in streams]
-        video = _to_device(given[0][None] if len(given) == 1 else torch.stack(given), self.device)
         chunk = streams[0].in_flight.chunk
         latent, state = self._calls.encode(
-            video, _joined([stream.memories.encoder for stream in streams]), chunk, self.dtype
+            [stream.in_flight.frames for stream in streams],
+            _joined([stream.memories.encoder for stream in streams]),
+            chunk,
         )
         states = split_state(state, len(streams))
         _consume([stream.memories.encoder for stream in streams])
@@ -215,7 +215,7 @@ class EditPipeline:
                 self.falling_noise,
                 is_still=self.has_still_noise,
             )
-            flight = replace(stream.in_flight, source=source, latent=_to_device(noise, self.device))
+            flight = replace(stream.in_flight, source=source, latent=to_device(noise, self.device))
             results.append(Launched(flight, replace(stream.memories, encoder=encoder)))
         return results
 
@@ -290,11 +290,6 @@ def to_host(frames: UInt8[Tensor, "r h w c"]) -> UInt8[Tensor, "r h w c"]:
     # laid out as pictures on the device, where that costs nothing
     host = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True)
     return host.copy_(frames.contiguous(), non_blocking=True)
-
-
-def _to_device(host: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device, without waiting for it."""
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def _group_key(stream: EditStream, work: Work) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
 """Pictures to latents and back: a chunk in one call of the VAE, or a few latent frames at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from vivace.pipelines.parts import StreamingVae
 from vivace.state.stream_state import StreamState
 
 Latent = Float[Tensor, "b c t h w"]
+Frames = UInt8[Tensor, "r h w rgb"]
 Pictures = UInt8[Tensor, "b r h2 w2 rgb"]
 State = StreamState[Any]
 
@@ -24,6 +25,8 @@ class VaeCalls:
 
     Args:
         vae: Between pictures and latents.
+        device: Where it is.
+        dtype: In what it computes.
         frames_per_call: Latent frames a call. None takes a chunk at once and leaves the old state as it was
             until the call has succeeded. A number saves memory: feature maps are those of so many frames,
             and an `Ltx2Vae` then writes the next state over the old one, so that a call that failed
@@ -33,23 +36,31 @@ class VaeCalls:
         ConfigError: If `frames_per_call` is less than 1.
     """
 
-    def __init__(self, vae: StreamingVae, frames_per_call: int | None = None) -> None:
+    def __init__(
+        self,
+        vae: StreamingVae,
+        device: torch.device,
+        dtype: torch.dtype,
+        frames_per_call: int | None = None,
+    ) -> None:
         if frames_per_call is not None and frames_per_call < 1:
             raise ConfigError(f"got {frames_per_call} latent frames a VAE call, expected at least 1")
         self.vae = vae
+        self.device = device
+        self.dtype = dtype
         self.frames_per_call = frames_per_call
         self._overwriting = vae if frames_per_call is not None and isinstance(vae, Ltx2Vae) else None
 
-    def encode(
-        self, frames: Pictures, state: State | None, chunk: Chunk, dtype: torch.dtype
-    ) -> tuple[Latent, State]:
-        """Latents of a chunk's raw frames."""
+    def encode(self, frames: Sequence[Frames], state: State | None, chunk: Chunk) -> tuple[Latent, State]:
+        """Latents of the raw frames of a chunk of every stream, which lie in main memory."""
         tree, latents, first = self._taken(state), [], 0
         for frame, size in self._pieces(chunk.num_frames):
             num_raw = self.vae.grid.num_raw_frames(size, chunk.start + frame)
-            piece = frames[:, first : first + num_raw]
+            parts = [stream[first : first + num_raw] for stream in frames]
+            piece = to_device(parts[0][None] if len(parts) == 1 else torch.stack(parts), self.device)
             # in place behind the conversion: three copies of a chunk would count in the peak
-            video = rearrange(piece, "b r h w rgb -> b rgb r h w").to(dtype).div_(127.5).sub_(1)
+            video = rearrange(piece, "b r h w rgb -> b rgb r h w").to(self.dtype).div_(127.5).sub_(1)
+            del piece
             if self._overwriting is None:
                 latent, tree = self.vae.encode(video, tree)
             else:
@@ -104,3 +115,8 @@ class VaeCalls:
         size = num_latents if self.frames_per_call is None else self.frames_per_call
         for frame in range(0, num_latents, size):
             yield frame, min(size, num_latents - frame)
+
+
+def to_device(host: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device, without waiting for it."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
