@@ -243,8 +243,9 @@ def _placed(
     if not isinstance(mixer, SoftmaxSpec):
         return after
     assert isinstance(after.mixer, SinkWindowCache)
-    assert before is None or isinstance(before.mixer, SinkWindowCache)
-    moved = _moved(None if before is None else before.mixer, mixer, start, frames)
+    kept = None if before is None else before.mixer
+    assert kept is None or isinstance(kept, SinkWindowCache)
+    moved = _moved(kept, mixer, start, frames)
     cache = SinkWindowCache(after.mixer.key, after.mixer.value, moved.positions, moved.chunk_sizes)
     return BlockState(cache, after.tail)
 
