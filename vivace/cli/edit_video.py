@@ -85,7 +85,8 @@ def edit_video(job: EditJob, *, is_quiet: bool) -> EditReport:
             seed=job.seed,
             num_denoising_steps=job.num_denoising_steps,
             commit=job.commit,
-            overlaps=True,
+            # who asks for few frames a VAE call asks for little memory: then one work at a time
+            overlaps=job.run.vae_frames is None,
         )
         reader = _Reader(source, fps)
         with EditOutputs(job, source, size, fps) as outputs:
