@@ -145,6 +145,20 @@ def test_a_chunk_leaves_memory_in_place_until_another_stream_needs_the_room():
         assert torch.equal(a, b), name
 
 
+def test_a_replay_that_fails_while_it_writes_leaves_no_state_to_try_again_with():
+    dit = model()
+    replayed = RerunGraphs(dit)
+    prompts = [text(dit)] * 6
+    *_, (_, state, _) = stream(replayed, prompts, 0)
+    (buffers,) = replayed._buffers.values()
+    broken = buffers.recordings[True]
+    broken.replay = lambda: (_ for _ in ()).throw(MemoryError)
+    with pytest.raises(MemoryError):
+        replayed(clip(90), torch.zeros(1, 1), prompts[0], state, write=True)
+    with pytest.raises(StateError, match="consumed"):
+        replayed(clip(90), torch.zeros(1, 1), prompts[0], state, write=True)
+
+
 def test_starts_of_streams_are_recorded_only_where_that_is_wanted():
     dit = model()
     replayed = RerunGraphs(dit, settled_chunks=0, records_starts=False)

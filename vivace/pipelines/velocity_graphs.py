@@ -132,19 +132,23 @@ class VelocityGraphs:
         recording = buffers.recordings[write]
         recording.latent.copy_(latent, non_blocking=True)
         recording.sigma.copy_(sigma, non_blocking=True)
+        velocity = torch.empty_like(recording.velocity)
+        frames, start = latent.shape[2], 0 if state is None else state.next_frame
+        memory = (None,) * len(self.dit.spec.mixers) if state is None else state.peek()
+        if write and is_steady and state is not None:
+            # from here on the old memory is gone, whatever happens: no second try may start from it
+            state.take()
         recording.replay()
-        velocity = recording.velocity.clone()
+        velocity.copy_(recording.velocity)
         if not write:
             return velocity, state
-        frames, start = latent.shape[2], 0 if state is None else state.next_frame
         written = buffers.memory if recording.written is None else tree_map(torch.clone, recording.written)
         assert written is not None
-        memory = (None,) * len(written) if state is None else state.peek()
         written = tuple(
             _placed(after, before, mixer, start, frames)
             for after, before, mixer in zip(written, memory, self.dit.spec.mixers)
         )
-        if state is not None:
+        if state is not None and not is_steady:
             state.take()
         after = self.dit.committed(written, start, frames)
         if recording.written is None:
