@@ -159,6 +159,15 @@ def test_a_replay_that_fails_while_it_writes_leaves_no_state_to_try_again_with()
         replayed(clip(90), torch.zeros(1, 1), prompts[0], state, write=True)
 
 
+def test_states_of_first_chunks_keep_nothing_else_alive():
+    dit = model()
+    replayed = RerunGraphs(dit)
+    _, state = replayed(clip(0), torch.ones(1, 1), text(dit), None, write=True)
+    assert replayed.num_recordings() == 0
+    for name, tensor in tree_tensors(state.peek()):
+        assert tensor.nbytes == tensor.untyped_storage().nbytes(), name
+
+
 def test_starts_of_streams_are_recorded_only_where_that_is_wanted():
     dit = model()
     replayed = RerunGraphs(dit, settled_chunks=0, records_starts=False)

@@ -109,10 +109,10 @@ class VelocityGraphs:
         """
         is_steady = state is not None and self._is_steady(state.peek(), latent.shape[2])
         if not self._can_record(latent) or not (is_steady or self.records_starts):
-            return self.dit(latent, sigma, text, state, write=write)
+            return self._direct(latent, sigma, text, state, write=write)
         signature, num_seen = self._signature(latent, sigma, text, state, write=write)
         if num_seen < self.settled_chunks:
-            return self.dit(latent, sigma, text, state, write=write)
+            return self._direct(latent, sigma, text, state, write=write)
         buffers = self._buffers.get(signature)
         if buffers is None:
             buffers = self._new_buffers(latent, text, state, is_steady)
@@ -153,6 +153,15 @@ class VelocityGraphs:
         after = self.dit.committed(written, start, frames)
         if recording.written is None:
             buffers.lent_to = ref(after)
+        return velocity, after
+
+    def _direct(
+        self, latent: Latent, sigma: Tensor, text: TextContext, state: DitState | None, *, write: bool
+    ) -> tuple[Latent, DitState | None]:
+        """The forward as it is; the state that it writes holds no more memory than it needs."""
+        velocity, after = self.dit(latent, sigma, text, state, write=write)
+        if write and after is not None:
+            after = StreamState(tree_map(_own, after.peek()), after.next_frame)
         return velocity, after
 
     def num_recordings(self) -> int:
@@ -260,6 +269,11 @@ def _moved(before: SinkWindowCache | None, mixer: SoftmaxSpec, start: int, frame
     old, new = torch.empty(1, 1, len(positions), 0, 0), torch.empty(1, 1, frames, 0, 0)
     moved = SinkWindowCache(old, old, positions, chunk_sizes).append(new, new, start)
     return moved.evict(mixer.num_sink_frames, mixer.window_frames)[0]
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy of one that keeps a larger one alive, as the last of some frames does."""
+    return tensor if tensor.nbytes == tensor.untyped_storage().nbytes() else tensor.clone()
 
 
 def _size(latent: Latent) -> tuple[int, int]:
