@@ -51,6 +51,7 @@ def parts_of(out: Path, num_chunks: int) -> list[Part]:
     """Every part, those first that matter most where time runs out."""
     sana = [*BENCH, "sana-streaming", "--random-weights", "--json"]
     native = ["--parts", "end_to_end", "--size", "1280x704", "--steps", "4", "--loops", "overlapped"]
+    memory = ["--parts", "memory", "--size", "1280x704", "--vae-frames", "0", "1"]
     long = ["--chunks", "200"]
     short = ["--chunks", str(num_chunks), "--warmup", "6"]
     tiny = [*BENCH, "tiny-edit", "--threads", "4", "--chunks", "40", "--json"]
@@ -73,6 +74,7 @@ def parts_of(out: Path, num_chunks: int) -> list[Part]:
             170,
             transformer_summary,
         ),
+        Part("memory", [*sana, *memory], 120, memory_summary),
         Part("kernels", kernels, 100, last_lines),
         Part("ltx2", ltx2_command, 90, ltx2_summary, ltx2),
         Part(
@@ -130,14 +132,26 @@ def end_to_end_summary(log: str) -> Lines:
         what = (
             f"{size:12s} {one['precision']:5s}{at['num_denoising_steps']} {at['commit']:10s} {at['loop']:10s}"
         )
+        if at["vae_frames"] is not None:
+            what += f" VAE x{at['vae_frames']}"
         delay = "behind" if one["steady_delay_s"] is None else f"{one['steady_delay_s']:.2f} s"
-        peak = "" if one["peak_gib"] is None else f"{one['peak_gib']:.2f} GiB"
+        peak = "" if one["peak_gib"] is None else f"{one['peak_gib']:.2f} / {one['reserved_gib']:.2f} GiB"
         yield (
             f"{what} {one['frames_per_second']:7.1f} FPS  "
             f"chunk {one['chunk_median_ms']:.1f} / {one['chunk_p99_ms']:.1f}  "
             f"latency {one['latency_median_ms']:.1f} / {one['latency_p99_ms']:.1f}  "
             f"first {one['first_frame_ms']:.1f} ms  delay {delay}  {peak}"
         )
+
+
+def memory_summary(log: str) -> Lines:
+    """What is held, and the peak of every work, in GiB."""
+    for one in _report(log)["memory"]:
+        held = "  ".join(f"{name} {gib:.2f}" for name, gib in one["held"].items())
+        yield f"{one['precision']}, VAE calls of {one['settings']['vae_frames'] or 'a chunk'}: {held}"
+        for title, works in (("", one["works"]), ("first chunk: ", one["first_chunk"])):
+            peaks = "  ".join(f"{work['work']} {work['peak']:.2f} / {work['reserved']:.2f}" for work in works)
+            yield f"  {title}{peaks}"
 
 
 def ltx2_summary(log: str) -> Lines:

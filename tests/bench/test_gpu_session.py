@@ -14,6 +14,7 @@ from vivace.bench.edit_speed import SpeedReport, SpeedSettings, StageSpeed
 from vivace.bench.end_to_end import EndToEndSettings, EndToEndSpeed
 from vivace.bench.full_speed import DistanceFigure, FullSpeedReport, FullSpeedSettings, TimeFigure
 from vivace.bench.ltx2_speed import Ltx2Speed, Ltx2SpeedReport, Ltx2SpeedSettings
+from vivace.bench.memory_parts import MemoryReport, WorkMemory
 from vivace.core.config import to_json
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu_session.py"
@@ -66,7 +67,21 @@ def test_the_tables_are_read_from_reports_as_they_are_written(session):
         first_frame_ms=240.0,
         steady_delay_s=None,
         peak_gib=11.5,
+        reserved_gib=13.5,
     )
+    held = MemoryReport(
+        settings=EndToEndSettings(vae_frames=1),
+        precision="fp8",
+        held={"vae": 2.28},
+        unnamed=((0.05, 2),),
+        works=(WorkMemory(work="Encode", before=5.0, peak=6.5, reserved=7.0),),
+        first_chunk=(),
+    )
+    assert list(session.memory_summary(log_of(memory=[dataclasses.asdict(held)]))) == [
+        "fp8, VAE calls of 1: vae 2.28",
+        "  Encode 6.50 / 7.00",
+        "  first chunk: ",
+    ]
     (line,) = session.end_to_end_summary(log_of(end_to_end=[dataclasses.asdict(whole)]))
     for part in (
         "1280x704 x4",
@@ -100,11 +115,11 @@ def test_the_tables_are_read_from_reports_as_they_are_written(session):
 def test_every_command_is_one_that_can_be_read(session, tmp_path):
     parts = session.parts_of(tmp_path, 20)
     names = [part.name.split()[0] for part in parts]
-    assert names == ["tests", "end_to_end", "dit", "kernels", "ltx2", "rows", *["tiny"] * 3]
+    assert names == ["tests", "end_to_end", "dit", "memory", "kernels", "ltx2", "rows", *["tiny"] * 3]
     from vivace.cli.main import COMMANDS
 
     benches = [part.command for part in parts if "vivace" in part.command]
-    assert len(benches) == 6
+    assert len(benches) == 7
     import tyro
 
     for command in benches:

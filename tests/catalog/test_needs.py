@@ -29,7 +29,11 @@ from vivace.state.tree import tree_tensors
 GPU = torch.device("cuda:0")
 BF16 = torch.bfloat16
 NEEDS = StreamNeeds(
-    state_bytes=1_000_000_000, work_bytes=2_000_000_000, tflop_per_chunk=100.0, raw_frames_per_chunk=24
+    state_bytes=1_000_000_000,
+    next_state_bytes=1_000_000_000,
+    work_bytes=2_000_000_000,
+    tflop_per_chunk=100.0,
+    raw_frames_per_chunk=24,
 )
 
 
@@ -86,6 +90,12 @@ def test_the_full_size_needs_are_in_the_range_of_the_paper():
     half = stream_needs(dit, vae, weights.defaults, (640, 704), BF16)
     assert half.tflop_per_chunk == pytest.approx(found.tflop_per_chunk / 2, rel=0.01)
     assert half.work_bytes * 2 == found.work_bytes
+    assert found.next_state_bytes == found.state_bytes
+    lean = stream_needs(dit, vae, weights.defaults, (1280, 704), BF16, vae_frames=1)
+    assert lean.work_bytes * 3 == found.work_bytes
+    # the transformer's alone: 5 blocks with 6 frames of keys and values, 20 tails, 15 small states
+    assert lean.next_state_bytes == pytest.approx(0.33e9, rel=0.02)
+    assert lean.state_bytes == found.state_bytes
     last = stream_needs(
         dit,
         vae,
@@ -128,7 +138,7 @@ def test_a_stream_without_room_is_refused_with_a_size_that_fits(monkeypatch):
 
 def test_an_editor_asks_when_the_size_of_a_stream_is_known(monkeypatch):
     gpu_with(monkeypatch, 0.0)
-    pipeline = SimpleNamespace(device=GPU, dtype=BF16, vae=tiny_vae(), dit=tiny_dit())
+    pipeline = SimpleNamespace(device=GPU, dtype=BF16, vae=tiny_vae(), dit=tiny_dit(), vae_frames=None)
     weights = tiny_entry().weights
     assert isinstance(weights, HubWeights)
     editor = Editor(pipeline, weights.defaults)  # pyright: ignore[reportArgumentType]

@@ -228,3 +228,22 @@ def test_a_model_that_is_given_places_starts_as_what_it_was():
     assert missing == ["place.weight"]
     outputs = [each(x, torch.zeros(1, 1), text(dit), write=False)[0] for each in (dit, told)]
     assert torch.equal(*outputs)
+
+
+def test_memory_can_be_written_over_block_by_block():
+    dit = model()
+    context, sigma = text(dit), torch.full((1, 1), 0.5)
+    state = None
+    for seed in range(4):
+        _, state = dit(clip(1, seed=seed), sigma, context, state, write=True)
+    expected, after = dit(clip(1, seed=9), sigma, context, state.clone(), write=True)
+    room = state.peek()
+    found, written = dit(clip(1, seed=9), sigma, context, state, write=True, room=room)
+    assert torch.equal(found, expected)
+    assert written.next_frame == after.next_frame
+    trees = written.peek(), after.peek(), room
+    for (name, a), (_, b), (_, place) in zip(*map(tree_tensors, trees), strict=True):
+        assert torch.equal(a, b), name
+        assert a.data_ptr() == place.data_ptr(), name
+    positions = [block.mixer.positions for block in written.peek() if hasattr(block.mixer, "positions")]
+    assert positions == [block.mixer.positions for block in after.peek() if hasattr(block.mixer, "positions")]

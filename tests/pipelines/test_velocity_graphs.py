@@ -14,7 +14,7 @@ from vivace.layers.gdn import GdnSpec
 from vivace.layers.positions import RollingPositions
 from vivace.models.streaming_dit import DitSpec, StreamingDit, TextContext, hybrid_mixers
 from vivace.pipelines.velocity_graphs import VelocityGraphs
-from vivace.state.tree import tree_tensors
+from vivace.state.tree import tree_map, tree_tensors
 
 SPEC = DitSpec(
     in_channels=6,
@@ -62,8 +62,8 @@ def stream(velocity: Callable, prompts: list[TextContext], seed: int, *, last_st
             outs.append(out.clone())
         if not last_step:
             _, state = velocity(clip(seed + 10 * index + 7), torch.zeros(1, 1), prompt, state, write=True)
-        # the next chunk consumes the state, not the tree that it holds
-        yield outs, state, state.peek()
+        # the next chunk consumes the state and may write over its tensors
+        yield outs, state, tree_map(torch.clone, state.peek())
 
 
 def assert_same_stream(ours, theirs) -> None:
@@ -126,6 +126,55 @@ def test_a_state_can_be_kept_and_used_again():
     assert torch.equal(first, again)
     with pytest.raises(StateError, match="consumed"):
         replayed(clip(90), torch.zeros(1, 1), prompts[0], state, write=False)
+
+
+def test_a_chunk_leaves_memory_in_place_until_another_stream_needs_the_room():
+    dit = model()
+    replayed = RerunGraphs(dit)
+    prompts = [text(dit)] * 6
+    *_, (_, first, _) = stream(replayed, prompts, 0)
+    before = [tensor.data_ptr() for _, tensor in tree_tensors(first.peek())]
+    _, after = replayed(clip(90), torch.zeros(1, 1), prompts[0], first, write=True)
+    in_place = [tensor.data_ptr() for _, tensor in tree_tensors(after.peek())]
+    # those that a new origin of positions has rotated are in memory of their own
+    assert sum(a == b for a, b in zip(before, in_place)) > len(before) // 2
+    expected = tree_map(torch.clone, after.peek())
+    for _ in stream(replayed, prompts, 500):
+        pass
+    for (name, a), (_, b) in zip(tree_tensors(after.peek()), tree_tensors(expected)):
+        assert torch.equal(a, b), name
+
+
+def test_a_replay_that_fails_while_it_writes_leaves_no_state_to_try_again_with():
+    dit = model()
+    replayed = RerunGraphs(dit)
+    prompts = [text(dit)] * 6
+    *_, (_, state, _) = stream(replayed, prompts, 0)
+    (buffers,) = replayed._buffers.values()
+    broken = buffers.recordings[True]
+    broken.replay = lambda: (_ for _ in ()).throw(MemoryError)
+    with pytest.raises(MemoryError):
+        replayed(clip(90), torch.zeros(1, 1), prompts[0], state, write=True)
+    with pytest.raises(StateError, match="consumed"):
+        replayed(clip(90), torch.zeros(1, 1), prompts[0], state, write=True)
+
+
+def test_states_of_first_chunks_keep_nothing_else_alive():
+    dit = model()
+    replayed = RerunGraphs(dit)
+    _, state = replayed(clip(0), torch.ones(1, 1), text(dit), None, write=True)
+    assert replayed.num_recordings() == 0
+    for name, tensor in tree_tensors(state.peek()):
+        assert tensor.nbytes == tensor.untyped_storage().nbytes(), name
+
+
+def test_starts_of_streams_are_recorded_only_where_that_is_wanted():
+    dit = model()
+    replayed = RerunGraphs(dit, settled_chunks=0, records_starts=False)
+    prompts = [text(dit)] * 6
+    assert_same_stream(stream(replayed, prompts, 0), list(stream(dit, prompts, 0)))
+    # one that reads and one that writes, both of a full memory
+    assert replayed.num_recordings() == 2
 
 
 def test_old_recordings_are_dropped():

@@ -49,6 +49,8 @@ class EndToEndSettings:
         num_denoising_steps: Model calls a chunk before the commit.
         commit: How a chunk enters the memories.
         loop: `serial` waits for every chunk, `overlapped` has up to two more under way.
+        vae_frames: Latent frames a VAE call, see `vivace.pipelines.vae_calls.VaeCalls`; None is a chunk at
+            once.
         num_chunks: Chunks of all streams together that count; for latencies, half as many, from 3 to 20.
         num_warmup_chunks: Chunks of each stream before them.
     """
@@ -59,6 +61,7 @@ class EndToEndSettings:
     num_denoising_steps: int = 4
     commit: CommitMode = "clean_pass"
     loop: Loop = "serial"
+    vae_frames: int | None = None
     num_chunks: int = 200
     num_warmup_chunks: int = 8
 
@@ -90,8 +93,9 @@ class EndToEndSpeed:
         first_frame_ms: The same for a new stream's first chunk, everything warm; median.
         steady_delay_s: From any raw frame to its edited form where frames come and go at 24 a second: the
             wait for its chunk's last frame and the latency together. None where the model falls behind.
-        peak_gib: Most GPU memory once cuDNN has tried its algorithms in the warm-up, weights and graphs
+        peak_gib: Most GPU memory in tensors once cuDNN has tried its algorithms in the warm-up, weights
             included; None on a CPU.
+        reserved_gib: Most that PyTorch took from the GPU meanwhile, memory of graphs included; likewise.
     """
 
     settings: EndToEndSettings
@@ -104,6 +108,7 @@ class EndToEndSpeed:
     first_frame_ms: float
     steady_delay_s: float | None
     peak_gib: float | None
+    reserved_gib: float | None
 
 
 class RandomPrompts:
@@ -151,11 +156,19 @@ class RandomEditor:
         """Round the transformer's products."""
         apply_precision(self._dit.blocks, PrecisionPolicy(default="fp8"))
 
-    def pipeline(self) -> EditPipeline:
+    def pipeline(self, vae_frames: int | None = None) -> EditPipeline:
         """A pipeline with graphs of its own, so that memory is counted for each."""
-        graphs = VelocityGraphs(self._dit) if self._device.type == "cuda" else None
+        graphs = None
+        if self._device.type == "cuda":
+            graphs = VelocityGraphs(self._dit, records_starts=vae_frames is None)
         return EditPipeline(
-            self._vae, self._dit, self._prompts, device=self._device, dtype=self._dtype, graphs=graphs
+            self._vae,
+            self._dit,
+            self._prompts,
+            device=self._device,
+            dtype=self._dtype,
+            graphs=graphs,
+            vae_frames=vae_frames,
         )
 
 
@@ -165,16 +178,21 @@ def rows_to_measure(
     extra: Sequence[tuple[int, int, int]],
     commits: Sequence[CommitMode] = ("clean_pass", "last_step"),
     loops: Sequence[Loop] = ("serial", "overlapped"),
+    vae_frames: Sequence[int | None] = (None,),
 ) -> list[EndToEndSettings]:
-    """Every combination of steps, commit and loop; then the loops for each extra width, height, streams."""
+    """Every combination of VAE calls, steps, commit and loop; then the loops for each extra width, height,
+    streams."""
     rows = [
-        replace(first, num_denoising_steps=number, commit=commit, loop=loop)
+        replace(first, num_denoising_steps=number, commit=commit, loop=loop, vae_frames=frames)
+        for frames in vae_frames
         for number in steps
         for commit in commits
         for loop in loops
     ]
     for width_px, height_px, num_streams in extra:
-        at = replace(first, width_px=width_px, height_px=height_px, num_streams=num_streams)
+        at = replace(
+            first, width_px=width_px, height_px=height_px, num_streams=num_streams, vae_frames=vae_frames[0]
+        )
         rows += [replace(at, num_denoising_steps=steps[0], loop=loop) for loop in loops]
     return rows
 
@@ -188,10 +206,14 @@ def measure_end_to_end(
     Reading, resizing and writing video are not part of it.
 
     Raises:
-        InputError: If loops are to overlap without a GPU (or lanes).
+        InputError: If loops are to overlap without a GPU (or lanes), or the pipeline calls its VAE otherwise.
     """
     device = pipeline.device
     is_cuda = device.type == "cuda"
+    if pipeline.vae_frames != settings.vae_frames:
+        raise InputError(
+            f"got a pipeline of {pipeline.vae_frames} frames a VAE call to measure {settings.vae_frames}"
+        )
     if settings.loop == "overlapped" and lanes is None:
         if not is_cuda:
             raise InputError(f"chunks overlap on a GPU only, got device {device}; measure the serial loop")
@@ -199,9 +221,9 @@ def measure_end_to_end(
     if is_cuda:
         gc.collect()
         torch.cuda.empty_cache()
-    plan = ChunkPlan.live(FRAMES_PER_CHUNK, first_chunk_frames=FRAMES_PER_CHUNK)
+    plan = live_plan()
     num_first, num_raw = (pipeline.vae.grid.num_raw_frames(FRAMES_PER_CHUNK, start) for start in (0, 1))
-    inputs = [_random_frames(settings, num_raw, seed) for seed in range(NUM_INPUTS)]
+    inputs = [random_frames(settings, num_raw, seed) for seed in range(NUM_INPUTS)]
     start = partial(_start, pipeline, settings, plan, lanes)
     streams = start()
     streams.push(inputs[0][:num_first])
@@ -209,6 +231,8 @@ def measure_end_to_end(
         streams.push(inputs[index % NUM_INPUTS])
     streams.drain()
     if is_cuda:
+        # what cuDNN tried its algorithms in goes back
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     chunk_ms = _intervals_ms(streams, settings, inputs)
     streams.drain()
@@ -240,6 +264,7 @@ def measure_end_to_end(
         first_frame_ms=float(np.median(first_ms)),
         steady_delay_s=(num_raw - 1) / LIVE_FPS + latency / 1000 if is_live else None,
         peak_gib=torch.cuda.max_memory_allocated(device) / GIB if is_cuda else None,
+        reserved_gib=torch.cuda.max_memory_reserved(device) / GIB if is_cuda else None,
     )
 
 
@@ -327,7 +352,13 @@ def _start(
     return _Overlapped([OverlappedEdit(pipeline, stream, cast(Lanes, lanes)) for stream in streams])
 
 
-def _random_frames(settings: EndToEndSettings, num_frames: int, seed: int) -> Frames:
+def live_plan() -> ChunkPlan:
+    """The chunks of a live stream."""
+    return ChunkPlan.live(FRAMES_PER_CHUNK, first_chunk_frames=FRAMES_PER_CHUNK)
+
+
+def random_frames(settings: EndToEndSettings, num_frames: int, seed: int) -> Frames:
+    """Frames of noise of the measured size."""
     generator = torch.Generator().manual_seed(seed)
     size = num_frames, settings.height_px, settings.width_px, 3
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)

@@ -30,6 +30,7 @@ def open_editor(
     dtype: Precision = "auto",
     num_threads: int | None = None,
     graphs: Graphs = "auto",
+    vae_frames: int | None = None,
 ) -> "Editor":
     """Load a model.
 
@@ -39,6 +40,7 @@ def open_editor(
         dtype: `auto`, `fp32` or `bf16`.
         num_threads: CPU threads; None asks VIVACE_NUM_THREADS, and without it torch decides.
         graphs: What a GPU replays from CUDA graphs, see `vivace.catalog.load.build_pipeline`.
+        vae_frames: Latent frames a VAE call: 1 needs the least memory, None takes a chunk at once.
 
     Raises:
         InputError: If the model or device is unknown or not there.
@@ -46,7 +48,8 @@ def open_editor(
     """
     use_threads(num_threads)
     folder = find_folder(name)
-    return Editor(build_pipeline(folder, device, dtype, graphs=graphs), folder.defaults)
+    pipeline = build_pipeline(folder, device, dtype, graphs=graphs, vae_frames=vae_frames)
+    return Editor(pipeline, folder.defaults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,9 @@ class Editor:
         """
         pipeline = self.pipeline
         if pipeline.device.type == "cuda" and isinstance(pipeline.vae, Ltx2Vae):
-            needs = stream_needs(pipeline.dit, pipeline.vae, self.defaults, size, pipeline.dtype)
+            needs = stream_needs(
+                pipeline.dit, pipeline.vae, self.defaults, size, pipeline.dtype, pipeline.vae_frames
+            )
             check_stream_room(pipeline.device, needs, size)
 
     def encode_prompt(self, words: str) -> Prompt:

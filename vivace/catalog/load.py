@@ -71,6 +71,7 @@ def build_pipeline(
     *,
     weights: Weights = "stored",
     graphs: Graphs = "auto",
+    vae_frames: int | None = None,
 ) -> EditPipeline:
     """As `load_pipeline`, with choices that measurements need.
 
@@ -83,16 +84,20 @@ def build_pipeline(
         graphs: What is replayed from CUDA graphs on a GPU: the transformer (`dit`), the VAE as well (`all`,
             for VAEs that are short of work), nothing (`off`); `auto` is `all` for the small models, whose
             kernels are shorter than their launches, and `dit` for large ones.
+        vae_frames: Latent frames a VAE call. Fewer need less memory and take longer; with any number, a
+            stream's first chunks are not replayed and its VAE memories are written over in place.
 
     Raises:
-        InputError: Also if the model sees whole clips only, the device has no room for it, or graphs are
-            asked for without a GPU.
+        InputError: Also if `vae_frames` is less than 1, the model sees whole clips only, the device has no
+            room for it, or graphs are asked for without a GPU.
     """
     if not folder.defaults.is_live:
         raise InputError(
             f"the model in {folder.dit.parent} sees whole clips at once and cannot edit a stream; use "
             "sana-streaming, which was made from it"
         )
+    if vae_frames is not None and vae_frames < 1:
+        raise InputError(f"got {vae_frames} latent frames a VAE call, expected at least 1")
     place = choose_device(device)
     kind = choose_dtype(dtype, place)
     is_cuda = place.type == "cuda"
@@ -117,9 +122,12 @@ def build_pipeline(
         dtype=kind,
         falling_noise=folder.defaults.falling_noise,
         has_still_noise=folder.defaults.has_still_noise,
-        graphs=VelocityGraphs(dit, settled_chunks=settled, max_signatures=most)
+        graphs=VelocityGraphs(
+            dit, settled_chunks=settled, max_signatures=most, records_starts=vae_frames is None
+        )
         if is_cuda and graphs != "off"
         else None,
+        vae_frames=vae_frames,
     )
 
 

@@ -19,8 +19,9 @@ from vivace.state.tree import tree_tensors
 GB = 1e9
 # models below it run anywhere, and nobody waits for a measurement
 LARGE_BYTES = 1_000_000_000
-# feature maps of the VAE's widest stage that live at the same time: inputs, outputs, padded copies
-NUM_FEATURE_MAPS = 6
+# feature maps of the VAE's widest stage that live at the same time: both terms of a sum, the sum, and what
+# the convolution reads, which has two frames and a border more
+NUM_FEATURE_MAPS = 5
 FP32_BYTES = 4
 
 
@@ -30,20 +31,22 @@ class StreamNeeds:
 
     Attributes:
         state_bytes: Memories between chunks.
+        next_state_bytes: Those of the next chunk that have to lie beside them.
         work_bytes: Feature maps while a chunk is under work.
         tflop_per_chunk: Multiplications and additions of a chunk, all steps, in 10^12.
         raw_frames_per_chunk: Frames that a chunk takes and gives.
     """
 
     state_bytes: int
+    next_state_bytes: int
     work_bytes: int
     tflop_per_chunk: float
     raw_frames_per_chunk: int
 
     @property
     def num_bytes(self) -> int:
-        """Memory of a stream under work: the old memories live until the new ones are there."""
-        return 2 * self.state_bytes + self.work_bytes
+        """Memory of a stream under work."""
+        return self.state_bytes + self.next_state_bytes + self.work_bytes
 
 
 def weight_bytes(model: nn.Module, dtype: torch.dtype) -> int:
@@ -52,9 +55,16 @@ def weight_bytes(model: nn.Module, dtype: torch.dtype) -> int:
 
 
 def stream_needs(
-    dit: StreamingDit, vae: Ltx2Vae, defaults: EditorDefaults, size: tuple[int, int], dtype: torch.dtype
+    dit: StreamingDit,
+    vae: Ltx2Vae,
+    defaults: EditorDefaults,
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    vae_frames: int | None = None,
 ) -> StreamNeeds:
     """What a stream of this width and height needs; of the networks, only the structure is read.
+
+    `vae_frames` are the latent frames of a VAE call, see `vivace.pipelines.vae_calls.VaeCalls`.
 
     Raises:
         ConfigError: If the VAE's stride does not divide the size.
@@ -73,13 +83,18 @@ def stream_needs(
             shapes_only.decode(latent, decoder)
     tails = sum(x.numel() * x.element_size() for tree in (encoder, decoder) for _, x in tree_tensors(tree))
     channels = max(vae.spec.latent_channels, vae.spec.decoder[-1].out_channels)
-    feature_map = raw_frames * channels * (height // PATCH) * (width // PATCH) * dtype.itemsize
+    frames_per_call = frames if vae_frames is None else min(vae_frames, frames)
+    call_frames = frames_per_call * vae.grid.temporal_stride
+    feature_map = call_frames * channels * (height // PATCH) * (width // PATCH) * dtype.itemsize
     tokens = rows * columns
     num_weights = sum(parameter.numel() for parameter in dit.blocks.parameters())
     num_forwards = defaults.num_denoising_steps + (defaults.commit == "clean_pass")
     denoising = 2 * num_weights * tokens * frames * num_forwards
+    dit_state = _dit_state_bytes(dit.spec, tokens, frames, dtype)
     return StreamNeeds(
-        state_bytes=tails + _dit_state_bytes(dit.spec, tokens, frames, dtype),
+        state_bytes=tails + dit_state,
+        # with a number of frames a call, the tails are written over
+        next_state_bytes=dit_state + (tails if vae_frames is None else 0),
         work_bytes=NUM_FEATURE_MAPS * feature_map,
         tflop_per_chunk=(counter.get_total_flops() + denoising) / 1e12,
         raw_frames_per_chunk=raw_frames,
@@ -119,8 +134,8 @@ def check_stream_room(device: torch.device, needs: StreamNeeds, size: tuple[int,
     smaller = " and ".join(str(max(1, int(side * share) // 32) * 32) for side in size)
     raise InputError(
         f"{device} has {free / GB:.1f} GB free, but a stream of {size[0]}x{size[1]} needs about "
-        f"{needs.num_bytes / GB:.1f} GB; make the picture smaller (with --size, sides of about {smaller}) or "
-        "close other streams and programs"
+        f"{needs.num_bytes / GB:.1f} GB; make the picture smaller (with --size, sides of about {smaller}), "
+        "use --vae-frames 1, or close other streams and programs"
     )
 
 

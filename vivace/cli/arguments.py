@@ -189,10 +189,11 @@ class BenchArguments:
         arg(help="what a GPU replays from CUDA graphs; all includes the VAE, auto is all for small models"),
     ] = "auto"
     parts: Annotated[
-        tuple[Literal["dit", "end_to_end"], ...],
+        tuple[Literal["dit", "memory", "end_to_end"], ...],
         arg(
-            metavar="{dit,end_to_end} ...",
-            help="what to time of sana-streaming: its transformer alone, frames in to frames out",
+            metavar="{dit,memory,end_to_end} ...",
+            help="what to measure of sana-streaming: its transformer alone, where memory goes, "
+            "frames in to frames out",
         ),
     ] = ("dit", "end_to_end")
     commit: Annotated[Literal["clean_pass", "last_step"], arg(help="how a chunk enters the memory")] = (
@@ -208,6 +209,13 @@ class BenchArguments:
         tuple[Literal["serial", "overlapped"], ...],
         arg(metavar="{serial,overlapped} ...", help="how sana-streaming runs, frames in to frames out"),
     ] = ("serial", "overlapped")
+    vae_frames: Annotated[
+        tuple[int, ...],
+        arg(
+            metavar="N ...",
+            help="latent frames a VAE call of sana-streaming, rows for each; 0 is a chunk at once",
+        ),
+    ] = (0,)
     chunks: Annotated[int, arg(metavar="N", help="chunks to time")] = 40
     warmup: Annotated[int, arg(metavar="N", help="chunks before the first one that counts")] = 8
     random_weights: Annotated[

@@ -70,7 +70,11 @@ def edit_video(job: EditJob, *, is_quiet: bool) -> EditReport:
     ) as source:
         loading = perf_counter()
         editor = open_editor(
-            job.run.model, device=job.run.device, dtype=job.run.precision, num_threads=job.run.threads
+            job.run.model,
+            device=job.run.device,
+            dtype=job.run.precision,
+            num_threads=job.run.threads,
+            vae_frames=job.run.vae_frames,
         )
         started = perf_counter()
         size = _choose_size(job, source.info, editor)
@@ -81,7 +85,8 @@ def edit_video(job: EditJob, *, is_quiet: bool) -> EditReport:
             seed=job.seed,
             num_denoising_steps=job.num_denoising_steps,
             commit=job.commit,
-            overlaps=True,
+            # who asks for few frames a VAE call asks for little memory: then one work at a time
+            overlaps=job.run.vae_frames is None,
         )
         reader = _Reader(source, fps)
         with EditOutputs(job, source, size, fps) as outputs:

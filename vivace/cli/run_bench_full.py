@@ -21,6 +21,7 @@ from vivace.bench.end_to_end import (
 )
 from vivace.bench.full_speed import VARIANTS, FullSpeedReport, FullSpeedSettings, measure_full_speed
 from vivace.bench.machine import Machine, describe_machine
+from vivace.bench.memory_parts import CudaMeter, MemoryReport, measure_memory
 from vivace.bench.result_page import markdown_table, page_head, page_path, write_text
 from vivace.catalog.load import choose_device, has_native_bf16
 from vivace.cli.arguments import BenchArguments
@@ -71,6 +72,11 @@ def run_bench_full(arguments: BenchArguments) -> int:
             reports.append(report)
             for title, head, rows in _sections([report]):
                 console.print(_table(title, head, rows))
+    memories: list[MemoryReport] = []
+    if "memory" in arguments.parts:
+        for memory in _memory(arguments, device, precisions):
+            memories.append(memory)
+            console.print(_table(*_memory_section(memory)))
     speeds: list[EndToEndSpeed] = []
     if "end_to_end" in arguments.parts:
         for speed in _end_to_end(arguments, device, precisions):
@@ -79,12 +85,13 @@ def run_bench_full(arguments: BenchArguments) -> int:
             console.print("  ".join(_speed_row(speed)), soft_wrap=True, highlight=False)
         console.print(_table("end to end", SPEED_HEAD, [_speed_row(speed) for speed in speeds]))
     if arguments.write is not None:
-        console.print(f"written to {_write(arguments, machine, reports, speeds)}")
+        console.print(f"written to {_write(arguments, machine, reports, memories, speeds)}")
     if arguments.json:
         result = {
             "model": arguments.model,
             "machine": dataclasses.asdict(machine),
             "runs": [dataclasses.asdict(report) for report in reports],
+            "memory": [dataclasses.asdict(memory) for memory in memories],
             "end_to_end": [dataclasses.asdict(speed) for speed in speeds],
         }
         print(json.dumps(result))
@@ -137,13 +144,34 @@ def _end_to_end(
     )
     # who names a size wants that size
     extra = EXTRA if arguments.size is None else ()
-    rows = rows_to_measure(first, arguments.steps, extra, arguments.commits, arguments.loops)
+    rows = rows_to_measure(
+        first, arguments.steps, extra, arguments.commits, arguments.loops, _vae_frames(arguments)
+    )
     editor = RandomEditor(device)
     for precision in precisions:
         if precision == "fp8":
             editor.to_fp8()
         for settings in rows:
-            yield measure_end_to_end(editor.pipeline(), settings)
+            yield measure_end_to_end(editor.pipeline(settings.vae_frames), settings)
+
+
+def _memory(
+    arguments: BenchArguments, device: torch.device, precisions: Sequence[Precision]
+) -> Iterator[MemoryReport]:
+    width_px, height_px = _size(arguments)
+    editor = RandomEditor(device)
+    for precision in precisions:
+        if precision == "fp8":
+            editor.to_fp8()
+        for frames in _vae_frames(arguments):
+            settings = EndToEndSettings(
+                width_px=width_px, height_px=height_px, commit=arguments.commits[0], vae_frames=frames
+            )
+            yield measure_memory(editor.pipeline(frames), settings, CudaMeter(device))
+
+
+def _vae_frames(arguments: BenchArguments) -> tuple[int | None, ...]:
+    return tuple(frames or None for frames in arguments.vae_frames)
 
 
 SPEED_HEAD = (
@@ -153,12 +181,14 @@ SPEED_HEAD = (
     "steps",
     "commit",
     "loop",
+    "VAE call",
     "FPS",
     "chunk ms",
     "latency ms",
     "first frame ms",
     "delay s",
     "GiB",
+    "reserved",
 )
 
 
@@ -171,12 +201,14 @@ def _speed_row(speed: EndToEndSpeed) -> Row:
         str(settings.num_denoising_steps),
         settings.commit,
         settings.loop,
+        "chunk" if settings.vae_frames is None else str(settings.vae_frames),
         f"{speed.frames_per_second:.1f}",
         f"{speed.chunk_median_ms:.1f} / {speed.chunk_p99_ms:.1f}",
         f"{speed.latency_median_ms:.1f} / {speed.latency_p99_ms:.1f}",
         f"{speed.first_frame_ms:.1f}",
         "behind" if speed.steady_delay_s is None else f"{speed.steady_delay_s:.2f}",
         "" if speed.peak_gib is None else f"{speed.peak_gib:.2f}",
+        "" if speed.reserved_gib is None else f"{speed.reserved_gib:.2f}",
     )
 
 
@@ -206,6 +238,21 @@ def _sections(reports: Sequence[FullSpeedReport]) -> Iterator[tuple[str, Row, li
         yield f"{where}: transformer alone", head, rows
 
 
+def _memory_section(report: MemoryReport) -> tuple[str, Row, list[Row]]:
+    """Title, head and rows of the table of where memory goes."""
+    settings = report.settings
+    call = "a chunk" if settings.vae_frames is None else f"{settings.vae_frames} latent frames"
+    rows = [(name, "", f"{gib:.2f}", "") for name, gib in report.held.items()]
+    rows += [(f"of the rest, {count} of {gib * 1024:.1f} MiB", "", "", "") for gib, count in report.unnamed]
+    for title, works in (("", report.works), (", first chunk of another stream", report.first_chunk)):
+        rows += [
+            (work.work + title, f"{work.before:.2f}", f"{work.peak:.2f}", f"{work.reserved:.2f}")
+            for work in works
+        ]
+    title = f"memory, {settings.width_px}x{settings.height_px}, {report.precision}, {call} a VAE call, GiB"
+    return title, ("what", "before", "peak", "reserved"), rows
+
+
 def _libraries() -> str:
     try:
         triton = version("triton")
@@ -227,6 +274,7 @@ def _write(
     arguments: BenchArguments,
     machine: Machine,
     reports: Sequence[FullSpeedReport],
+    memories: Sequence[MemoryReport],
     speeds: Sequence[EndToEndSpeed],
 ) -> object:
     assert arguments.write is not None
@@ -235,11 +283,12 @@ def _write(
     words += ["--parts", *arguments.parts, "--graphs", arguments.graphs]
     words += ["--commits", *arguments.commits, "--loops", *arguments.loops]
     words += ["--chunks", str(arguments.chunks), "--warmup", str(arguments.warmup)]
+    words += ["--vae-frames", *map(str, arguments.vae_frames)]
     words += ["--size", arguments.size] if arguments.size else []
     day = datetime.now(UTC).date()
     lines = page_head(arguments.model, machine, day=day, command=shlex.join(words))
     lines += [f"{_libraries()}. {EXPLANATION}", ""]
-    tables = [*_sections(reports)]
+    tables = [*_sections(reports), *map(_memory_section, memories)]
     if speeds:
         tables.insert(0, ("End to end", SPEED_HEAD, [_speed_row(speed) for speed in speeds]))
     for title, head, rows in tables:

@@ -48,6 +48,7 @@ def run_bench_live(arguments: LiveBenchArguments) -> int:
         dtype=run.precision,
         num_threads=live_threads(run.threads),
         graphs=arguments.graphs,
+        vae_frames=run.vae_frames,
     )
     # collections of everything that was imported would be pauses of a tenth of a second in between
     gc.collect()

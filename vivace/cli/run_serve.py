@@ -94,7 +94,11 @@ def run_serve(arguments: ServeArguments) -> int:
         listening = stack.enter_context(_listen(settings.host, settings.port))
         run = arguments.run
         editor = open_editor(
-            run.model, device=run.device, dtype=run.precision, num_threads=live_threads(run.threads)
+            run.model,
+            device=run.device,
+            dtype=run.precision,
+            num_threads=live_threads(run.threads),
+            vae_frames=run.vae_frames,
         )
         warm_up(editor.pipeline, editor.defaults)
         # what is here now stays: collections that look through all of it would be pauses for every session

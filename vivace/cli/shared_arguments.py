@@ -32,6 +32,14 @@ class RunOptions:
         Literal["auto", "fp32", "bf16", "fp8"],
         arg(help="auto is bf16 where the hardware computes in it; fp8 needs an Ada GPU or newer"),
     ] = "auto"
+    vae_frames: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="latent frames a VAE call: 1 needs the least GPU memory, and some more time",
+            help_behavior_hint="(default: all of a chunk)",
+        ),
+    ] = None
     threads: Annotated[
         int | None,
         arg(

@@ -15,15 +15,14 @@ from vivace.state.conv import ConvTail
 
 KERNEL = 3
 Frames = Float[Tensor, "b c t h w"]
-Convolved = Float[Tensor, "b c2 t h w"]
 
 
-class Features(NamedTuple):
-    """The sum base + update + bias, not yet formed: whoever reads it next forms it in the same pass."""
+class Terms(NamedTuple):
+    """What a sum of features is made of."""
 
     update: Frames
-    base: Frames | None = None
-    bias: Float[Tensor, "c"] | None = None
+    base: Frames | None
+    bias: Float[Tensor, "c"] | None
 
     @property
     def total(self) -> Frames:
@@ -32,14 +31,52 @@ class Features(NamedTuple):
         return total if self.base is None else self.base + total
 
 
+class Features:
+    """The sum base + update + bias, not yet formed: whoever reads it next forms it in the same pass.
+
+    It can be taken once and is empty afterwards, so that callers further out, who still hold it, do not keep
+    feature maps that nobody reads any more: of a picture's largest ones, three live at a time instead of six.
+    """
+
+    __slots__ = ("_terms",)
+
+    def __init__(
+        self, update: Frames, base: Frames | None = None, bias: Float[Tensor, "c"] | None = None
+    ) -> None:
+        self._terms: Terms | None = Terms(update, base, bias)
+
+    @property
+    def total(self) -> Frames:
+        """The sum, for who does not take it."""
+        return self._present().total
+
+    def take(self) -> Terms:
+        """The terms, for good.
+
+        Raises:
+            StateError: If they were taken before.
+        """
+        terms, self._terms = self._present(), None
+        return terms
+
+    def _present(self) -> Terms:
+        if self._terms is None:
+            raise StateError("these features were taken by a layer before; keep their total instead")
+        return self._terms
+
+
 class Tails:
     """Hands the tails of a stream out in order and collects the next ones.
 
-    With `looks_ahead` there is no stream: every convolution sees one frame to both sides.
+    With `looks_ahead` there is no stream: every convolution sees one frame to both sides. With `overwrites`
+    the next tails lie where the given ones lay, which are lost: there is never more than one set of them.
     """
 
-    def __init__(self, tails: tuple[ConvTail, ...] | None, *, looks_ahead: bool = False) -> None:
+    def __init__(
+        self, tails: tuple[ConvTail, ...] | None, *, looks_ahead: bool = False, overwrites: bool = False
+    ) -> None:
         self._given = tails
+        self._overwritten = tails if overwrites else None
         self.looks_ahead = looks_ahead
         self.starts_stream = tails is None
         self.next: list[ConvTail] = []
@@ -65,7 +102,12 @@ class Tails:
 
     def put(self, tail: Past) -> None:
         """Keep the tail that the next call of the same convolution takes."""
-        self.next.append(ConvTail(tail))
+        if self._overwritten is None:
+            self.next.append(ConvTail(tail))
+            return
+        kept = self._overwritten[len(self.next)]
+        kept.frames.copy_(tail)
+        self.next.append(kept)
 
 
 class CausalConv3d(nn.Module):
@@ -88,8 +130,8 @@ class CausalConv3d(nn.Module):
 
     def forward(
         self, x: Features, tails: Tails, *, activate: bool, num_outputs: int | None = None
-    ) -> Convolved:
-        """The convolved frames without bias.
+    ) -> Features:
+        """The convolved frames, the bias not yet added.
 
         Args:
             x: What to convolve.
@@ -99,31 +141,41 @@ class CausalConv3d(nn.Module):
         """
         return self._convolve(x, tails, activate, keep_total=False, num_outputs=num_outputs)[0]
 
-    def with_total(self, x: Features, tails: Tails, *, activate: bool) -> tuple[Convolved, Frames]:
-        """The convolved frames without bias, and the total of `x`, formed in the same pass."""
+    def with_total(self, x: Features, tails: Tails, *, activate: bool) -> tuple[Features, Frames]:
+        """The convolved frames, the bias not yet added, and the total of `x`, formed in the same pass."""
         y, total = self._convolve(x, tails, activate, keep_total=True)
-        return y, x.total if total is None else total
+        assert total is not None
+        return y, total
 
     def _convolve(
         self, x: Features, tails: Tails, activate: bool, *, keep_total: bool, num_outputs: int | None = None
-    ) -> tuple[Convolved, Frames | None]:
+    ) -> tuple[Features, Frames | None]:
         padding = Padding(before=KERNEL - 1, reflect=self.reflect)
         if tails.looks_ahead:
             padding = Padding(before=1, after=1, reflect=self.reflect)
+        padded, total = self._prepared(x, tails, padding, activate, keep_total=keep_total)
+        # without reflection the convolution itself pads with zeros, which costs nothing
+        border = 0 if self.reflect else 1
+        y = F.conv3d(padded, self.weight[:num_outputs], padding=(0, border, border))
+        return Features(y, bias=self.bias[:num_outputs]), total
+
+    def _prepared(
+        self, x: Features, tails: Tails, padding: Padding, activate: bool, *, keep_total: bool
+    ) -> tuple[Float[Tensor, "b c t2 h2 w2"], Frames | None]:
+        # the terms end with this call, so that the convolution finds their memory free
+        terms = x.take()
         read = self.prepare(
-            x.update,
-            tails.take(x.update),
+            terms.update,
+            tails.take(terms.update),
             padding,
-            base=x.base,
-            bias=x.bias,
+            base=terms.base,
+            bias=terms.bias,
             activate=activate,
             keep_total=keep_total,
         )
         if not tails.looks_ahead:
             tails.put(read.tail)
-        # without reflection the convolution itself pads with zeros, which costs nothing
-        border = 0 if self.reflect else 1
-        return F.conv3d(read.padded, self.weight[:num_outputs], padding=(0, border, border)), read.total
+        return read.padded, read.total
 
 
 class ConvBlock(nn.Module):
@@ -140,8 +192,8 @@ class ConvBlock(nn.Module):
     def forward(self, x: Features, tails: Tails) -> Features:
         """The block's sum, not yet formed."""
         y, total = self.conv_1.with_total(x, tails, activate=True)
-        y = self.conv_2(Features(y, bias=self.conv_1.bias), tails, activate=True)
-        return Features(y, total, self.conv_2.bias)
+        update, _, bias = self.conv_2(y, tails, activate=True).take()
+        return Features(update, total, bias)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,12 +227,9 @@ class Shrink(nn.Module):
     def forward(self, x: Features, tails: Tails) -> Features:
         """Frames of a stream, or of a clip; at the start of either the first frame is repeated to fill up."""
         if tails.starts_stream and self.spec.stride[0] > 1:
-            total = x.total
-            x = Features(
-                torch.cat([total[:, :, :1].expand(-1, -1, self.spec.stride[0] - 1, -1, -1), total], 2)
-            )
+            x = Features(_repeated_first(x.take().total, self.spec.stride[0] - 1))
         y, total = self.conv.with_total(x, tails, activate=False)
-        return Features(self.resample(y, self.conv.bias, total, self.spec.stride))
+        return Features(self.resample(y.take().update, self.conv.bias, total, self.spec.stride))
 
 
 class Grow(nn.Module):
@@ -201,4 +250,10 @@ class Grow(nn.Module):
         """Frames of a stream, or of a clip; at the start of either all but one of the first are dropped."""
         y, total = self.conv.with_total(x, tails, activate=False)
         num_dropped = self.spec.stride[0] - 1 if tails.starts_stream else 0
-        return Features(self.resample(y, self.conv.bias, total, self.spec.stride, num_dropped=num_dropped))
+        return Features(
+            self.resample(y.take().update, self.conv.bias, total, self.spec.stride, num_dropped=num_dropped)
+        )
+
+
+def _repeated_first(x: Frames, num_more: int) -> Float[Tensor, "b c t2 h w"]:
+    return torch.cat([x[:, :, :1].expand(-1, -1, num_more, -1, -1), x], 2)

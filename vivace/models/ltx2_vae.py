@@ -139,17 +139,23 @@ class Ltx2Encoder(nn.Module):
         self.leave = CausalConv3d(widths[-1], spec.latent_channels + 1, padding=padding)
 
     def forward(
-        self, video: Video, state: Ltx2EncoderState | None, *, with_log_variance: bool = False
+        self,
+        video: Video,
+        state: Ltx2EncoderState | None,
+        *,
+        with_log_variance: bool = False,
+        overwrites: bool = False,
     ) -> tuple[Float[Tensor, "b c2 t h2 w2"], Ltx2EncoderState]:
         """Means of the latent frames, on request with the log variance as one more channel."""
-        tails = Tails(None if state is None else state.tails)
+        tails = Tails(None if state is None else state.tails, overwrites=overwrites)
         # channels last in memory from here on
-        patches = rearrange(video, "b c r (h i) (w j) -> b r h w (c j i)", i=PATCH, j=PATCH).movedim(-1, 1)
-        x = self.enter(Features(patches), tails, activate=False)
-        x = _through(self.middle, _through(self.stages, Features(x, bias=self.enter.bias), tails), tails)
+        x = Features(
+            rearrange(video, "b c r (h i) (w j) -> b r h w (c j i)", i=PATCH, j=PATCH).movedim(-1, 1)
+        )
+        x = self.enter(x, tails, activate=False)
+        x = _through(self.middle, _through(self.stages, x, tails), tails)
         num_outputs = None if with_log_variance else self.num_latents
-        x = self.leave(x, tails, activate=True, num_outputs=num_outputs)
-        moments = Features(x, bias=self.leave.bias[:num_outputs]).total
+        moments = self.leave(x, tails, activate=True, num_outputs=num_outputs).total
         return moments, Ltx2EncoderState(tuple(tails.next))
 
 
@@ -168,14 +174,18 @@ class Ltx2Decoder(nn.Module):
         self.leave = CausalConv3d(widths[-1], 3 * PATCH**2, padding=padding)
 
     def forward(
-        self, latent: Latent, state: Ltx2DecoderState | None, *, looks_ahead: bool = False
+        self,
+        latent: Latent,
+        state: Ltx2DecoderState | None,
+        *,
+        looks_ahead: bool = False,
+        overwrites: bool = False,
     ) -> tuple[Float[Tensor, "b c2 r h2 w2"], Ltx2DecoderState]:
         """Raw frames, not clamped; with `looks_ahead` those of a whole clip, and a state of no use."""
-        tails = Tails(None if state is None else state.tails, looks_ahead=looks_ahead)
+        tails = Tails(None if state is None else state.tails, looks_ahead=looks_ahead, overwrites=overwrites)
         x = self.enter(Features(latent), tails, activate=False)
-        x = _through(self.middle, Features(x, bias=self.enter.bias), tails)
-        x = self.leave(_through(self.stages, x, tails), tails, activate=True)
-        patches = Features(x, bias=self.leave.bias).total
+        x = _through(self.stages, _through(self.middle, x, tails), tails)
+        patches = self.leave(x, tails, activate=True).total
         video = rearrange(patches, "b (c j i) r h w -> b c r (h i) (w j)", i=PATCH, j=PATCH)
         return video, Ltx2DecoderState(tuple(tails.next))
 
@@ -184,7 +194,8 @@ class Ltx2Vae(nn.Module):
     """The LTX-2 video VAE: strides 8 in time and 32 in space, exact for any cut of a stream into pushes.
 
     Latent frame 0 holds raw frame 0 alone. Latents are normalised by statistics that come with the weights.
-    States are values: nothing is changed in place, so whoever keeps an old state can go back to it.
+    States are values: nothing is changed in place, so whoever keeps an old state can go back to it. Only a
+    call that `overwrites` puts the next state where the old one lay, which halves what states need.
 
     Source: official LTX-2 VAE (AutoencoderKLLTX2Video) and its streaming form in SANA-Streaming
     (AutoencoderKLCausalLTX2Video: streaming_causal_encode, decode_per_frame_with_cache).
@@ -207,11 +218,12 @@ class Ltx2Vae(nn.Module):
         return self.spec.grid
 
     def encode(
-        self, video: Video, state: Ltx2EncoderState | None
+        self, video: Video, state: Ltx2EncoderState | None, *, overwrites: bool = False
     ) -> tuple[Float[Tensor, "b c2 t h2 w2"], Ltx2EncoderState]:
         """Normalised latent frames (the mode) of the next raw frames (values in [-1, 1]), and the next state.
 
-        A stream starts with `state` None and 1 + 8 k raw frames; later pushes hold 8 k.
+        A stream starts with `state` None and 1 + 8 k raw frames; later pushes hold 8 k. With `overwrites` the
+        given state is lost, also where the call fails.
 
         Raises:
             StateError: If the number of raw frames is another one, or `state` is of another stream's size.
@@ -228,22 +240,23 @@ class Ltx2Vae(nn.Module):
             raise StateError(
                 f"got {num_frames} raw frames to encode, expected {expected}; gather or repeat frames"
             )
-        latent, next_state = self.encoder(video, state)
+        latent, next_state = self.encoder(video, state, overwrites=overwrites)
         mean, std = self._statistics(latent)
         return (latent - mean) * (self.spec.scaling_factor / std), next_state
 
     def decode(
-        self, latent: Latent, state: Ltx2DecoderState | None
+        self, latent: Latent, state: Ltx2DecoderState | None, *, overwrites: bool = False
     ) -> tuple[Float[Tensor, "b c2 r h2 w2"], Ltx2DecoderState]:
         """The raw frames (clamped to [-1, 1]) of the next normalised latent frames, and the next state.
 
         `state` None starts a stream: the first latent frame then gives 1 raw frame, every other one gives 8.
-        Good pictures need a decoder that was trained causally (`ltx2_causal_vae_0516`).
+        With `overwrites` the given state is lost, also where the call fails. Good pictures need a decoder
+        that was trained causally (`ltx2_causal_vae_0516`).
 
         Raises:
             StateError: If `state` belongs to a stream of another size.
         """
-        video, next_state = self.decoder(self._raw_latent(latent), state)
+        video, next_state = self.decoder(self._raw_latent(latent), state, overwrites=overwrites)
         return video.clamp(-1, 1), next_state
 
     def decode_looking_ahead(

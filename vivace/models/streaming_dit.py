@@ -26,6 +26,7 @@ from vivace.state.conv import ConvTail
 from vivace.state.kv_cache import SinkWindowCache
 from vivace.state.recurrent import GdnState, LinearState
 from vivace.state.stream_state import StreamState
+from vivace.state.tree import tree_map, tree_tensors
 
 FrameTokens = Float[Tensor, "b t s dim"]
 MixerSpec = GdnSpec | SoftmaxSpec | LinearSpec
@@ -263,6 +264,7 @@ class StreamingDit(nn.Module):
         write: bool,
         chunks: Sequence[int] | None = None,
         rotations: Rotations | None = None,
+        room: tuple[BlockState, ...] | None = None,
     ) -> tuple[Float[Tensor, "b out t h w"], DitState | None]:
         """Velocity of the latent's frames.
 
@@ -276,6 +278,8 @@ class StreamingDit(nn.Module):
                 unchanged.
             chunks: Chunk sizes that cover the frames; None means that they are one chunk.
             rotations: From the method of that name, for the same frames and state; None computes them.
+            room: Tensors of the next memory's shapes, which may be those of `state`: a call that writes puts
+                each block's memory there as soon as the block is done, so that no second memory is needed.
 
         Raises:
             StateError: If `state` was consumed before or belongs to another model.
@@ -308,6 +312,8 @@ class StreamingDit(nn.Module):
             pair = text.keys[index], text.values[index], mask
             kept = None if memory is None else memory[index]
             x, pending, block_state = block(x, shared, pair, place, kept, pending)
+            if write and room is not None:
+                block_state = _put(block_state, room[index])
             written.append(block_state)
         shift, scale = (time[:, :, None, None] + self.final_table).unbind(dim=-2)
         _, normed, _ = Modulation(shift, scale, shift).norm(x, pending)
@@ -321,6 +327,12 @@ class StreamingDit(nn.Module):
             # consumed only now: a forward that failed can be tried again with the same state
             state.take()
         return velocity, self.committed(tuple(written), start, frames)
+
+
+def _put(state: BlockState, room: BlockState) -> BlockState:
+    """The state in other tensors, with its own positions."""
+    places = iter([place for _, place in tree_tensors(room)])
+    return tree_map(lambda tensor: next(places).copy_(tensor), state)
 
 
 def _memory_of(state: MixerState | None, kind: type[Memory]) -> Memory | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from vivace.layers.quantized import QuantizedLinear
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
 from vivace.pipelines.parts import PromptFeatureSource, StreamingVae
 from vivace.pipelines.stream import ChunkInFlight, EditStream, Memories, Prompt, StreamSettings, stepped
+from vivace.pipelines.vae_calls import VaeCalls, to_device
 from vivace.pipelines.velocity_graphs import VelocityGraphs
 from vivace.pipelines.work import Commit, Decode, Denoise, Encode, Work
 from vivace.state.stream_state import StreamState, join_states, split_state
@@ -71,6 +71,7 @@ class EditPipeline:
         falling_noise: Sequence[FallingNoise] = (),
         has_still_noise: bool = False,
         graphs: VelocityGraphs | None = None,
+        vae_frames: int | None = None,
     ) -> None:
         """Move VAE and DiT.
 
@@ -86,9 +87,10 @@ class EditPipeline:
             has_still_noise: Whether the other channels are the same in every latent frame of a stream.
             graphs: Serves model calls for one stream alone in place of `dit`, of which it is made; calls that
                 streams share go to `dit`. One thread may then run works.
+            vae_frames: Latent frames a VAE call: fewer need less memory; see `VaeCalls`.
 
         Raises:
-            ConfigError: If `graphs` is of another model.
+            ConfigError: If `graphs` is of another model, or `vae_frames` is less than 1.
         """
         if graphs is not None and graphs.dit is not dit:
             raise ConfigError("got graphs of another model; make them of the model that the pipeline gets")
@@ -100,6 +102,7 @@ class EditPipeline:
         self.falling_noise = tuple(falling_noise)
         self.has_still_noise = has_still_noise
         self.graphs = graphs
+        self._calls = VaeCalls(self.vae, device, dtype, vae_frames)
 
     @property
     def precision(self) -> Literal["fp32", "bf16", "fp8"]:
@@ -107,6 +110,11 @@ class EditPipeline:
         if any(isinstance(module, QuantizedLinear) for module in self.dit.modules()):
             return "fp8"
         return "bf16" if self.dtype == torch.bfloat16 else "fp32"
+
+    @property
+    def vae_frames(self) -> int | None:
+        """Latent frames a VAE call; None is a chunk at once."""
+        return self._calls.frames_per_call
 
     @torch.inference_mode()
     def encode_prompt(self, words: str) -> Prompt:
@@ -187,13 +195,13 @@ class EditPipeline:
                 return self._decode(streams)
 
     def _encode(self, streams: list[EditStream]) -> list[Launched]:
-        given = [stream.in_flight.frames for stream in streams]
-        video = _to_device(given[0][None] if len(given) == 1 else torch.stack(given), self.device)
-        video = rearrange(video, "b r h w c -> b c r h w").to(self.dtype) / 127.5 - 1
-        state = _joined([stream.memories.encoder for stream in streams])
-        latent, tree = self.vae.encode(video, None if state is None else state.peek())
         chunk = streams[0].in_flight.chunk
-        states = split_state(StreamState(tree, chunk.stop), len(streams))
+        latent, state = self._calls.encode(
+            [stream.in_flight.frames for stream in streams],
+            _joined([stream.memories.encoder for stream in streams]),
+            chunk,
+        )
+        states = split_state(state, len(streams))
         _consume([stream.memories.encoder for stream in streams])
         results = []
         for stream, source, encoder in zip(streams, latent.split(1), states):
@@ -207,7 +215,7 @@ class EditPipeline:
                 self.falling_noise,
                 is_still=self.has_still_noise,
             )
-            flight = replace(stream.in_flight, source=source, latent=_to_device(noise, self.device))
+            flight = replace(stream.in_flight, source=source, latent=to_device(noise, self.device))
             results.append(Launched(flight, replace(stream.memories, encoder=encoder)))
         return results
 
@@ -250,13 +258,12 @@ class EditPipeline:
 
     def _decode(self, streams: list[EditStream]) -> list[Launched]:
         latent = torch.cat([_latent(stream) for stream in streams]).to(self.dtype)
-        state = _joined([stream.memories.decoder for stream in streams])
-        video, tree = self.vae.decode(latent, None if state is None else state.peek())
-        # a sum is finite only if every value is, and costs a third of asking each
-        are_finite = torch.isfinite(video.flatten(1).sum(1, dtype=torch.float32))
-        pixels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        frames = rearrange(pixels, "b c r h w -> b r h w c")
-        states = split_state(StreamState(tree, streams[0].in_flight.chunk.stop), len(streams))
+        frames, are_finite, state = self._calls.decode(
+            latent,
+            _joined([stream.memories.decoder for stream in streams]),
+            streams[0].in_flight.chunk,
+        )
+        states = split_state(state, len(streams))
         _consume([stream.memories.decoder for stream in streams])
         results = []
         for stream, edited, decoder, is_finite in zip(streams, frames, states, are_finite):
@@ -285,11 +292,6 @@ def to_host(frames: UInt8[Tensor, "r h w c"]) -> UInt8[Tensor, "r h w c"]:
     return host.copy_(frames.contiguous(), non_blocking=True)
 
 
-def _to_device(host: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device, without waiting for it."""
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
-
-
 def _group_key(stream: EditStream, work: Work) -> tuple[object, ...]:
     settings = stream.settings
     writes = work.writes if isinstance(work, Denoise) else None
@@ -308,7 +310,7 @@ def _joined(states: Sequence[StreamState | None]) -> StreamState | None:
 def _consume(states: Sequence[StreamState | None]) -> None:
     # only after the call succeeded, so that a failed call can be tried again
     for state in states:
-        if state is not None:
+        if state is not None and not state.is_consumed:
             state.take()
 
 

@@ -13,13 +13,15 @@ class GraphPool:
 
     def __init__(self) -> None:
         self._first: torch.cuda.CUDAGraph | None = None
+        self._side: torch.cuda.Stream | None = None
 
     def capture(
         self, forward: Callable[[], Outputs], device: torch.device
     ) -> tuple[Callable[[], None], Outputs]:
         """A function that runs `forward` again into the tensors that are returned beside it."""
         # a first run outside builds kernels and work spaces, which must not happen while recording
-        side = torch.cuda.Stream(device)
+        # on one CUDA stream for all, because libraries keep a work space for every stream that they see
+        side = self._side = self._side or torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             forward()

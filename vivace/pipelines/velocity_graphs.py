@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from weakref import ref
 
 import torch
 from jaxtyping import Float
@@ -24,7 +25,11 @@ Forward = Callable[[], Outputs]
 
 @dataclass(slots=True)
 class _Recording:
-    """A captured forward with the tensors that it reads from and writes to at every replay."""
+    """A captured forward with the tensors that it reads from and writes to at every replay.
+
+    `written` is None where the forward reads only, and where it leaves the next memory in that of its
+    buffers.
+    """
 
     replay: Callable[[], None]
     latent: Tensor
@@ -35,13 +40,19 @@ class _Recording:
 
 @dataclass(slots=True)
 class _Buffers:
-    """Memory, positions and prompt of the recordings of one signature, and whose they hold at the moment."""
+    """Memory, positions and prompt of the recordings of one signature, and whose they hold at the moment.
+
+    Where a chunk leaves memory of the same shapes, as in all but the first chunks of a stream (`is_steady`),
+    it is written in place: the next state lies in these tensors until the memory of another one is needed.
+    """
 
     memory: Memory | None
     rotations: Rotations
     text: TextContext
+    is_steady: bool
     state: DitState | None = None
     prompt: TextContext | None = None
+    lent_to: Callable[[], DitState | None] = lambda: None
     recordings: dict[bool, _Recording] = field(default_factory=dict)
 
 
@@ -60,10 +71,20 @@ class VelocityGraphs:
         max_signatures: Signatures whose recordings are kept, the most recent ones. One that was dropped has
             to settle again, so that too many of them cost no more than none at all; with `settled_chunks` 0
             make it large enough.
+        records_starts: Whether the first chunks of streams, whose memory still grows, are recorded too; each
+            such recording keeps a memory of its own.
     """
 
-    def __init__(self, dit: StreamingDit, *, settled_chunks: int = 2, max_signatures: int = 4) -> None:
+    def __init__(
+        self,
+        dit: StreamingDit,
+        *,
+        settled_chunks: int = 2,
+        max_signatures: int = 4,
+        records_starts: bool = True,
+    ) -> None:
         self.dit = dit
+        self.records_starts = records_starts
         self.settled_chunks = settled_chunks
         self.max_signatures = max_signatures
         self._buffers: OrderedDict[Signature, _Buffers] = OrderedDict()
@@ -86,14 +107,15 @@ class VelocityGraphs:
         Raises:
             StateError: If `state` was consumed before or belongs to another model.
         """
-        if not self._can_record(latent):
-            return self.dit(latent, sigma, text, state, write=write)
+        is_steady = state is not None and self._is_steady(state.peek(), latent.shape[2])
+        if not self._can_record(latent) or not (is_steady or self.records_starts):
+            return self._direct(latent, sigma, text, state, write=write)
         signature, num_seen = self._signature(latent, sigma, text, state, write=write)
         if num_seen < self.settled_chunks:
-            return self.dit(latent, sigma, text, state, write=write)
+            return self._direct(latent, sigma, text, state, write=write)
         buffers = self._buffers.get(signature)
         if buffers is None:
-            buffers = self._new_buffers(latent, text, state)
+            buffers = self._new_buffers(latent, text, state, is_steady)
             self._buffers[signature] = buffers
             while len(self._buffers) > self.max_signatures:
                 dropped, _ = self._buffers.popitem(last=False)
@@ -103,22 +125,44 @@ class VelocityGraphs:
         if write not in buffers.recordings:
             # positions come with the rotations and `committed`, so the recording stands at none of its own
             buffers.recordings[write] = self._record(buffers, latent, sigma, write)
+            if write and is_steady:
+                # to record it took to run it, which wrote over the memory
+                buffers.state = None
+                self._load(buffers, latent, text, state)
         recording = buffers.recordings[write]
         recording.latent.copy_(latent, non_blocking=True)
         recording.sigma.copy_(sigma, non_blocking=True)
-        recording.replay()
-        velocity = recording.velocity.clone()
-        if recording.written is None:
-            return velocity, state
+        velocity = torch.empty_like(recording.velocity)
         frames, start = latent.shape[2], 0 if state is None else state.next_frame
-        memory = (None,) * len(recording.written) if state is None else state.peek()
-        written = tuple(
-            _as_value(after, before, mixer, start, frames)
-            for after, before, mixer in zip(recording.written, memory, self.dit.spec.mixers)
-        )
-        if state is not None:
+        memory = (None,) * len(self.dit.spec.mixers) if state is None else state.peek()
+        if write and is_steady and state is not None:
+            # from here on the old memory is gone, whatever happens: no second try may start from it
             state.take()
-        return velocity, self.dit.committed(written, start, frames)
+        recording.replay()
+        velocity.copy_(recording.velocity)
+        if not write:
+            return velocity, state
+        written = buffers.memory if recording.written is None else tree_map(torch.clone, recording.written)
+        assert written is not None
+        written = tuple(
+            _placed(after, before, mixer, start, frames)
+            for after, before, mixer in zip(written, memory, self.dit.spec.mixers)
+        )
+        if state is not None and not is_steady:
+            state.take()
+        after = self.dit.committed(written, start, frames)
+        if recording.written is None:
+            buffers.lent_to = ref(after)
+        return velocity, after
+
+    def _direct(
+        self, latent: Latent, sigma: Tensor, text: TextContext, state: DitState | None, *, write: bool
+    ) -> tuple[Latent, DitState | None]:
+        """The forward as it is; the state that it writes holds no more memory than it needs."""
+        velocity, after = self.dit(latent, sigma, text, state, write=write)
+        if write and after is not None:
+            after = StreamState(tree_map(_own, after.peek()), after.next_frame)
+        return velocity, after
 
     def num_recordings(self) -> int:
         """Graphs that exist at the moment."""
@@ -147,15 +191,31 @@ class VelocityGraphs:
         signature = self._current[1]
         return signature, self._chunks_seen[signature]
 
-    def _new_buffers(self, latent: Latent, text: TextContext, state: DitState | None) -> _Buffers:
+    def _is_steady(self, memory: Memory, frames: int) -> bool:
+        """Whether a chunk of so many frames leaves memory of the shapes that it found."""
+        caches = [
+            (block.mixer, mixer)
+            for block, mixer in zip(memory, self.dit.spec.mixers)
+            if isinstance(block.mixer, SinkWindowCache) and isinstance(mixer, SoftmaxSpec)
+        ]
+        return all(
+            _moved(cache, mixer, 0, frames).chunk_sizes == cache.chunk_sizes for cache, mixer in caches
+        )
+
+    def _new_buffers(
+        self, latent: Latent, text: TextContext, state: DitState | None, is_steady: bool
+    ) -> _Buffers:
         rotations = self.dit.rotations(latent.shape[2], _size(latent), state, latent.device)
         memory = None if state is None else tree_map(torch.clone, state.peek())
-        return _Buffers(memory, _copied(rotations), tree_map(torch.clone, text), state, text)
+        return _Buffers(memory, _copied(rotations), tree_map(torch.clone, text), is_steady, state, text)
 
     def _load(self, buffers: _Buffers, latent: Latent, text: TextContext, state: DitState | None) -> None:
         # all streams start at the same place
         if state is not None and buffers.state is not state:
             rotations = self.dit.rotations(latent.shape[2], _size(latent), state, latent.device)
+            holder = buffers.lent_to()
+            if holder is not None and holder is not state and not holder.is_consumed:
+                holder.separate()
             _copy_into(buffers.memory, state.peek())
             _copy_into(_rotation_tensors(buffers.rotations), _rotation_tensors(rotations))
             buffers.state = state
@@ -169,9 +229,15 @@ class VelocityGraphs:
         def forward() -> Outputs:
             state = None if buffers.memory is None else StreamState(buffers.memory, 0)
             velocity, after = self.dit(
-                static_latent, static_sigma, buffers.text, state, write=write, rotations=buffers.rotations
+                static_latent,
+                static_sigma,
+                buffers.text,
+                state,
+                write=write,
+                rotations=buffers.rotations,
+                room=buffers.memory if buffers.is_steady else None,
             )
-            return velocity, None if not write or after is None else after.peek()
+            return velocity, None if not write or buffers.is_steady or after is None else after.peek()
 
         replay, (velocity, written) = self._capture(forward, latent.device)
         return _Recording(replay, static_latent, static_sigma, velocity, written)
@@ -183,24 +249,31 @@ class VelocityGraphs:
         return self._pool.capture(forward, device)
 
 
-def _as_value(
+def _placed(
     after: BlockState, before: BlockState | None, mixer: MixerSpec, start: int, frames: int
 ) -> BlockState:
-    """A replayed block's memory as tensors of its own, with the positions of this chunk."""
-    own = tree_map(torch.clone, after)
+    """A replayed block's memory with the positions of this chunk."""
     if not isinstance(mixer, SoftmaxSpec):
-        return own
-    assert isinstance(own.mixer, SinkWindowCache)
-    positions, chunk_sizes = (), ()
-    if before is not None:
-        assert isinstance(before.mixer, SinkWindowCache)
-        positions, chunk_sizes = before.mixer.positions, before.mixer.chunk_sizes
-    # which chunks are kept is a matter of their sizes: the same moves on tensors without elements
+        return after
+    assert isinstance(after.mixer, SinkWindowCache)
+    kept = None if before is None else before.mixer
+    assert kept is None or isinstance(kept, SinkWindowCache)
+    moved = _moved(kept, mixer, start, frames)
+    cache = SinkWindowCache(after.mixer.key, after.mixer.value, moved.positions, moved.chunk_sizes)
+    return BlockState(cache, after.tail)
+
+
+def _moved(before: SinkWindowCache | None, mixer: SoftmaxSpec, start: int, frames: int) -> SinkWindowCache:
+    """Positions and sizes after a chunk: the moves of a cache on tensors without elements."""
+    positions, chunk_sizes = ((), ()) if before is None else (before.positions, before.chunk_sizes)
     old, new = torch.empty(1, 1, len(positions), 0, 0), torch.empty(1, 1, frames, 0, 0)
-    moved = SinkWindowCache(old, old, positions, chunk_sizes)
-    moved, _ = moved.append(new, new, start).evict(mixer.num_sink_frames, mixer.window_frames)
-    cache = SinkWindowCache(own.mixer.key, own.mixer.value, moved.positions, moved.chunk_sizes)
-    return BlockState(cache, own.tail)
+    moved = SinkWindowCache(old, old, positions, chunk_sizes).append(new, new, start)
+    return moved.evict(mixer.num_sink_frames, mixer.window_frames)[0]
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy of one that keeps a larger one alive, as the last of some frames does."""
+    return tensor if tensor.nbytes == tensor.untyped_storage().nbytes() else tensor.clone()
 
 
 def _size(latent: Latent) -> tuple[int, int]:
@@ -218,4 +291,6 @@ def _copied(rotations: Rotations) -> Rotations:
 
 def _copy_into(targets: object, sources: object) -> None:
     for (_, target), (_, source) in zip(tree_tensors(targets), tree_tensors(sources), strict=True):
-        target.copy_(source, non_blocking=True)
+        # what was lent out and came back is in its place
+        if target is not source:
+            target.copy_(source, non_blocking=True)

@@ -21,7 +21,7 @@ class StreamState(Generic[T]):
     which any use raises `StateError`. Whoever wants to go back keeps a `clone`.
     """
 
-    __slots__ = ("_tree", "next_frame")
+    __slots__ = ("__weakref__", "_tree", "next_frame")
 
     def __init__(self, tree: T, next_frame: int) -> None:
         self._tree: tuple[T] | None = (tree,)
@@ -58,6 +58,10 @@ class StreamState(Generic[T]):
     def clone(self) -> "StreamState[T]":
         """A copy that shares no memory, so both can go on independently."""
         return StreamState(tree_map(torch.clone, self.peek()), self.next_frame)
+
+    def separate(self) -> None:
+        """Move to tensors of its own: whoever lent it theirs is about to write over them."""
+        self._tree = (tree_map(torch.clone, self.peek()),)
 
     def to(self, device: torch.device | str) -> "StreamState[T]":
         """A copy on another device."""
@@ -111,10 +115,11 @@ def join_states(states: Sequence[StreamState[T]]) -> StreamState[T]:
 
 
 def split_state(state: StreamState[T], num_streams: int) -> list[StreamState[T]]:
-    """Split a joined state into one state a stream; consumes it."""
-    tree, next_frame = state.take(), state.next_frame
+    """Split a joined state into one state a stream; consumes it, unless it is of one stream already."""
     if num_streams == 1:
-        return [StreamState(tree, next_frame)]
+        # the same object: whoever lent it tensors knows it by that
+        return [state]
+    tree, next_frame = state.take(), state.next_frame
 
     def part(index: int) -> StreamState[T]:
         def select(leaf: Tensor) -> Tensor:
