@@ -15,10 +15,11 @@ from vivace.engine.engine import Engine
 from vivace.engine.telemetry import Counts, TimeFigures, summary_of
 from vivace.engine.terms import SessionSettings
 from vivace.server.app import Parts, create_app
+from vivace.server.bodies import OpenSession
 from vivace.server.load_client import CONNECT_S, LAST_WAIT_S, LoadOrder, Seen
 from vivace.server.marks import NUM_NUMBERS, read_mark
 from vivace.server.outlet import ShownDelays, ShownFrame
-from vivace.server.protocol import MAX_STEPS, OpenSession, ProtocolError
+from vivace.server.protocol import MAX_STEPS, ProtocolError
 from vivace.server.settings import Limits, ServerSettings
 
 Over = Literal["websocket", "webrtc"]

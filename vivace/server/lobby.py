@@ -8,11 +8,12 @@ from vivace.core.errors import VivaceError
 from vivace.engine.engine import EngineFullError
 from vivace.engine.terms import SessionSettings
 from vivace.server.access import new_key
+from vivace.server.bodies import OpenSession
 from vivace.server.faces import Opener
 from vivace.server.hub import Hub
 from vivace.server.metrics import Metrics
 from vivace.server.prompt_desk import check_words
-from vivace.server.protocol import OpenSession, ProtocolError
+from vivace.server.protocol import ProtocolError
 from vivace.server.recording import Recordings
 from vivace.server.settings import ServerSettings
 
