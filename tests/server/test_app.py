@@ -46,6 +46,7 @@ def test_health_readiness_and_metrics_say_what_is_there(serve: Serve):
     served.open()
     assert served.get("/readyz").status_code == 503
     assert "vivace_sessions 1.0" in served.get("/metrics").text
+    assert "vivace_denoising_steps 0.0" in served.get("/metrics").text
     engine.is_open = False
     assert served.get("/healthz").status_code == 200
 

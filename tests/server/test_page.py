@@ -10,7 +10,7 @@ import pytest
 
 from browser import Browser, Tab, chromium
 from fake_engine import FakeEngine
-from served import Served, serving
+from served import Served, serving, until
 from vivace.server.settings import Limits, ServerSettings
 
 pytestmark = [
@@ -222,6 +222,22 @@ def test_another_page_steers_a_session_without_a_source_of_its_own(browser, live
     tab.wait(f"Math.abs({GREY_OF_CANVAS} - 200) < 8")
     assert tab.run("window.vivace.past.length") == 2
     assert not remote.errors
+    assert not tab.errors
+
+
+def test_the_page_says_where_the_machine_takes_fewer_steps(browser, live):
+    tab = start(browser, live)
+    tab.wait("document.getElementById('steps-taken').textContent === '4'")
+    assert "slower" not in tab.run("document.getElementById('rate-note').textContent")
+    live.engine.most_steps = 2
+    try:
+        tab.wait("document.getElementById('steps-of').textContent === 'of 4'")
+        note = tab.run("document.getElementById('rate-note').textContent")
+        assert "2 of 4 steps: this machine is slower than 16 FPS." in note
+        # other tests' pages may still send
+        until(lambda: "vivace_slowed_sessions 0.0" not in live.get("/metrics").text)
+    finally:
+        live.engine.most_steps = 8
     assert not tab.errors
 
 

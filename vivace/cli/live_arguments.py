@@ -115,6 +115,15 @@ class ServeArguments:
         ),
     ] = ()
     fps: Annotated[float, arg(metavar="FPS", help="rate at which the model edits")] = 16.0
+    min_steps: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="where the machine is too slow for all denoising steps take fewer, down to N, before frames "
+            "are dropped; 8 takes always all",
+            help_behavior_hint="(default: the model's own, 2 for tiny-edit)",
+        ),
+    ] = None
     sessions: Annotated[int, arg(metavar="N", help="sessions at a time")] = 4
     bitrate: Annotated[int, arg(metavar="KBPS", help="WebRTC video to one viewer at most")] = 2500
     recordings: Annotated[

@@ -239,6 +239,8 @@ class Hub:
             frames_dropped=counts.frames_dropped_in + counts.frames_dropped_out + self._playout.num_dropped,
             frames_resampled=counts.frames_surplus,
             state_bytes=figures.state_bytes,
+            steps=seen.num_denoising_steps,
+            steps_wanted=seen.wanted_denoising_steps,
             rewind_s=round(seen.rewindable_s, 2),
             stream_s=round(seen.stream_s, 3),
             num_viewers=self.audience.num_viewers,

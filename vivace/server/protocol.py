@@ -262,7 +262,9 @@ class Stats(Message):
     playing whole chunks costs, and `held_ms` (slowest hundredth) what playing evenly costs where the model is
     not even. `frames_dropped` counts frames that came while the model was busy, `frames_resampled` those
     left out because the source is faster than the model's native rate. Counts are from the start of the
-    session. `rewind_s` is how far back `rewind` reaches, `stream_s` the seconds of video taken in.
+    session. `steps` are the denoising steps of the newest chunk, None before the first one: fewer than
+    `steps_wanted` where the machine is slower than the native rate. `rewind_s` is how far back `rewind`
+    reaches, `stream_s` the seconds of video taken in.
     """
 
     type: Literal["stats"] = "stats"
@@ -279,6 +281,8 @@ class Stats(Message):
     frames_dropped: int
     frames_resampled: int
     state_bytes: int
+    steps: int | None
+    steps_wanted: int
     rewind_s: float
     stream_s: float
     num_viewers: int
