@@ -39,6 +39,14 @@ class LiveBenchArguments:
         arg(metavar="WxH", help="picture size", help_behavior_hint="(default: the model's native size)"),
     ] = None
     steps: Steps = None
+    min_steps: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="a chunk may take fewer steps, down to N, where all are too slow",
+            help_behavior_hint="(default: always all)",
+        ),
+    ] = None
     batch: Annotated[
         int | None,
         arg(

@@ -104,6 +104,11 @@ class Counts:
     prompts_applied: int = 0
     rewinds: int = 0
 
+    @property
+    def steps_a_chunk(self) -> float:
+        """Denoising steps of a chunk, on average; 0 without any."""
+        return self.denoising_steps / self.chunks if self.chunks else 0.0
+
     def add(self, other: "Counts") -> None:
         """Take in another one."""
         for one in fields(Counts):
