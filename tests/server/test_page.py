@@ -24,6 +24,12 @@ GREY_OF_CANVAS = """(() => {
   return pen.getImageData(4, 4, 1, 1).data[0];
 })()"""
 
+HEARS_SOUND = """(async () => {
+  for (const one of (await window.vivace.rtc?.player.peer.getStats() ?? new Map()).values())
+    if (one.type === 'inbound-rtp' && one.kind === 'audio' && one.totalAudioEnergy > 0) return true;
+  return false;
+})()"""
+
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -184,15 +190,22 @@ def test_sound_goes_in_and_comes_back_where_it_is_asked_for(browser, live):
     tab.wait("window.vivace.rtc && window.vivace.stats?.frames_out > 8")
     tab.wait("document.getElementById('edited-video').srcObject?.getAudioTracks().length === 1")
     # the fake microphone beeps
-    tab.wait(
-        """(async () => {
-          for (const one of (await window.vivace.rtc.player.peer.getStats()).values())
-            if (one.type === 'inbound-rtp' && one.kind === 'audio' && one.totalAudioEnergy > 0) return true;
-          return false;
-        })()"""
-    )
+    tab.wait(HEARS_SOUND)
     assert not tab.run("document.getElementById('edited-video').muted")
     assert not tab.errors
+    # a page without a source of its own hears the session's
+    remote = browser.tab()
+    remote.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="addEventListener('DOMContentLoaded', () => {"
+        " transport.value = 'webrtc'; sound.checked = true; })",
+    )
+    session, key = (tab.run(f"window.vivace.session.{name}") for name in ("session", "key"))
+    remote.open(f"{live.address}/#session={session}&key={key}")
+    remote.wait(HEARS_SOUND)
+    assert not remote.run("document.getElementById('edited-video').muted")
+    assert "no sound" not in remote.run("document.getElementById('toasts').textContent")
+    assert not remote.errors
 
 
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])

@@ -86,7 +86,7 @@ class ServeArguments:
         arg(
             metavar="INPUT",
             help="also edit this all the time, in a session of its own: camera:0, a clip, rtsp://..., or "
-            "rtmp://HOST:PORT/APP/KEY?listen for a sender; without its sound",
+            "rtmp://HOST:PORT/APP/KEY?listen for a sender",
             help_behavior_hint="(default: none)",
         ),
     ] = None

@@ -154,14 +154,15 @@ async function useWebRtc() {
   const { session, key, fps, ice_servers: ice } = page.session;
   const hasSound = byId("sound").checked;
   const sound = hasSound ? await source.soundTrack() : null;
-  if (hasSound && !sound) toast("this source has no sound", true);
-  // a page that only steers has no source of its own
+  // a page that only steers has no source of its own, and hears that of the session
+  const isHeard = sound !== null || (hasSound && !source.kind);
+  if (hasSound && !isHeard) toast("this source has no sound", true);
   const track = source.kind ? source.track(fps) : null;
   let publisher = null;
   try {
     publisher = track && await publish(root, session, key, [track.track, sound], ice);
-    byId("edited-video").muted = !sound;
-    const player = await play(root, session, byId("edited-video"), ice, sound !== null);
+    byId("edited-video").muted = !isHeard;
+    const player = await play(root, session, byId("edited-video"), ice, isHeard);
     page.rtc = { publisher, player, track };
   } catch (error) {
     publisher?.close();
