@@ -230,6 +230,13 @@ def test_another_page_steers_a_session_without_a_source_of_its_own(browser, live
     remote.wait(f"Math.abs({GREY_OF_CANVAS} - 50) < 8")
     remote.wait(f"(window.vivace.rtc === null) === {json.dumps(transport == 'websocket')}")
     assert not remote.run("document.getElementById('pick-source').hidden")
+    assert remote.run("document.getElementById('prompt').value") == "grey 50"
+    remote.size(390, 844, is_phone=True)
+    tops = [
+        remote.run(f"document.getElementById('{name}').getBoundingClientRect().top")
+        for name in ("edited-pane", "source-pane")
+    ]
+    assert tops == sorted(tops)
     apply(remote, "grey 200")
     tab.call("Page.bringToFront")
     tab.wait(f"Math.abs({GREY_OF_CANVAS} - 200) < 8")
