@@ -37,6 +37,33 @@ def write_clip(path: Path, times_ms: Sequence[int], *, last_ms: int = 40, has_so
     return path
 
 
+def write_flashes(
+    path: Path, num_seconds: float, *, fps: int = 25, codec: str = "aac", sound_from_s: float = 0.0
+) -> Path:
+    """Dark and silent, but white and a tone of 1 kHz for the first fifth of every second."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        sound = output.add_stream(codec, rate=48_000, layout="stereo")
+        for index in range(round(num_seconds * fps)):
+            grey = 235 if index / fps % 1 < 0.2 else 20
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey, np.uint8), format="rgb24")
+            output.mux(video.encode(frame))
+            start_s = index / fps
+            if start_s < sound_from_s:
+                continue
+            times_s = start_s + np.arange(48_000 // fps) / 48_000
+            wave = 0.4 * np.sin(2 * np.pi * 1000 * times_s) * (times_s % 1 < 0.2)
+            samples = np.repeat((32_767 * wave).astype(np.int16), 2).reshape(1, -1)
+            tone = av.AudioFrame.from_ndarray(samples, format="s16", layout="stereo")
+            tone.sample_rate, tone.time_base = 48_000, Fraction(1, 48_000)
+            tone.pts = round(start_s * 48_000)
+            output.mux(sound.encode(tone))
+        output.mux(video.encode(None))
+        output.mux(sound.encode(None))
+    return path
+
+
 def picture(index: int) -> np.ndarray:
     """Frame `index` of the clips: a gradient with a square that moves."""
     columns = np.linspace(0, 255, CLIP_WIDTH, dtype=np.uint8)

@@ -30,6 +30,15 @@ def test_sessions_are_sent_taken_and_timed(toy_editor):
     assert "| added by the engine |" in speed.table()
 
 
+def test_a_machine_that_is_too_slow_takes_fewer_steps_where_it_may(toy_editor):
+    # a chunk of four frames in 17 ms is more than this model can do at that size
+    fast = replace(SETTINGS, num_sessions=1, fps=240, width_px=256, height_px=192, num_denoising_steps=4)
+    assert measure_live(toy_editor, fast).counts.steps_a_chunk == 4
+    paced = measure_live(toy_editor, replace(fast, least_denoising_steps=1))
+    assert 1 <= paced.counts.steps_a_chunk < 2.5
+    assert f"{paced.counts.steps_a_chunk:.1f} steps a chunk" in paced.table()
+
+
 def test_settings_out_of_range_are_refused(toy_editor):
     with pytest.raises(InputError, match="at least 1"):
         replace(SETTINGS, num_sessions=0)

@@ -52,7 +52,7 @@ def test_each_part_of_a_pullable_model_is_the_file_that_was_meant():
 def test_a_bundled_model_lies_inside_the_package():
     folder = find_folder("tiny-edit")
     assert folder.dit == BUNDLED / "tiny_edit"
-    assert folder.defaults == EditorDefaults()
+    assert folder.defaults == EditorDefaults(least_denoising_steps=2)
     assert folder.defaults.native_area_px == 320 * 192
 
 
@@ -71,11 +71,22 @@ def test_a_model_folder_needs_its_three_parts(toy_folder, tmp_path):
         find_folder("some/where")
 
 
+def test_the_bundled_model_says_how_few_steps_do():
+    assert find_folder("tiny-edit").defaults.least_denoising_steps == 2
+    # weights that were trained for one number of steps know nothing of others
+    assert EditorDefaults().least_denoising_steps is None
+
+
 def test_defaults_beside_the_parts_are_optional_and_checked(toy_folder, tmp_path):
     copy = shutil.copytree(toy_folder, tmp_path / "model")
     (copy / DEFAULTS_NAME).write_text(json.dumps({"num_denoising_steps": 0}))
     with pytest.raises(ConfigError, match="at least 1"):
         find_folder(copy)
+    (copy / DEFAULTS_NAME).write_text(json.dumps({"least_denoising_steps": 0}))
+    with pytest.raises(ConfigError, match="at least 1"):
+        find_folder(copy)
+    (copy / DEFAULTS_NAME).write_text(json.dumps({"least_denoising_steps": 3}))
+    assert find_folder(copy).defaults.least_denoising_steps == 3
     (copy / DEFAULTS_NAME).unlink()
     assert find_folder(copy).defaults == EditorDefaults()
 

@@ -15,7 +15,7 @@ if get_host_addresses(use_ipv4=True, use_ipv6=False):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_every_way_is_measured_and_the_delay_adds_up(run, toy_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(load_run, "WARM_UP_S", 0.5)
-    words = ("--over", *OVER, "--write", tmp_path, "--json")
+    words = ("--over", *OVER, "--min-steps", 1, "--write", tmp_path, "--json")
     outcome = run("bench", "live", "--model", toy_folder, *FEW, *words)
     assert outcome.code == 0, outcome.err
     result = outcome.report
@@ -26,6 +26,8 @@ def test_every_way_is_measured_and_the_delay_adds_up(run, toy_folder, tmp_path, 
     for over in OVER:
         found = runs[over]
         assert found["fps_out"] > 5
+        # one step was asked for, so that no chunk could take fewer
+        assert found["counts"]["denoising_steps"] == found["counts"]["chunks"]
         assert found["ttff"]["num_values"] == 1
         assert found["prompt_change"]["num_values"] == 1
         assert 0 < found["prompt_change"]["mean_ms"] < 2500
@@ -49,6 +51,8 @@ def test_every_way_is_measured_and_the_delay_adds_up(run, toy_folder, tmp_path, 
     assert "| of it added by engine and transport |" in text
     assert "Load average" in text
     assert f"vivace bench live --over {' '.join(OVER)} --sessions 1 --duration 2.5 --fps 20" in text
+    assert "--steps 1 --min-steps 1 --rewind" in text
+    assert "late, 1.0 steps a chunk" in text
     assert "| prompt change to first frame |" in outcome.err
 
 
@@ -74,6 +78,8 @@ def test_a_sweep_is_one_table(run, toy_folder, tmp_path):
         (("--sweep", "--duration", 101), "at most 100 s for the whole sweep"),
         (("--over", "process", "--steps", 9), "1 to 8"),
         (("--over", "websocket", "--steps", 9), "1 to 8"),
+        (("--over", "process", "--min-steps", 9), "1 to 8"),
+        (("--over", "websocket", "--min-steps", 0), "1 to 8"),
         (("--over", "websocket", "--size", "70x50", "--duration", 9), "the model edits at 64x48"),
     ],
 )

@@ -43,6 +43,7 @@ def test_ice_servers_are_read_with_and_without_a_login():
     [
         (("--port", "99999"), "0 to 65535"),
         (("--fps", "0"), "1 to 120"),
+        (("--min-steps", "0"), "at least 0 denoising steps, expected 1 to 8"),
         (("--sessions", "0"), "positive"),
         (("--host", "0.0.0.0", "--token", "short"), "8 characters"),
         (("--recordings", "not-there"), "create it first"),

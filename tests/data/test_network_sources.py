@@ -1,10 +1,7 @@
 """Network inputs from senders on this machine: MPEG-TS over UDP, HLS over HTTP, RTSP and RTMP over TCP."""
 
 import base64
-import socket
 import socketserver
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +15,7 @@ import av
 import numpy as np
 import pytest
 
+from rtmp_sender import free_port, publishing
 from small_clips import picture, write_clip
 from vivace.core.errors import InputError
 from vivace.data import media_input
@@ -31,12 +29,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds with sound."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     return write_clip(path, [40 * index for index in range(NUM_FRAMES)])
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def send(clip: Path, address: str, repeats: int) -> None:
@@ -93,39 +85,6 @@ def test_a_transport_stream_over_udp(clip):
         frames, num_audio = first_frames(address, 20)
     assert frames.shape == (20, 48, 80, 3)
     assert num_audio > 3
-
-
-# PyAV keeps Python's lock while an output connects, so the sender is a process of its own.
-PUBLISHER = """
-import sys, time, av
-def publish(clip, address):
-    start_s = time.monotonic()
-    with av.open(clip) as source, av.open(address, "w", format="flv") as output:
-        copies = {one.index: output.add_stream_from_template(one) for one in source.streams}
-        for packet in source.demux():
-            if packet.dts is not None:
-                due_s = start_s + float(packet.dts * packet.time_base)
-                time.sleep(max(0.0, due_s - time.monotonic()))
-                packet.stream = copies[packet.stream_index]
-                output.mux(packet)
-for _ in range(100):
-    try:
-        publish(*sys.argv[1:])
-        break
-    except OSError:
-        time.sleep(0.1)
-"""
-
-
-@contextmanager
-def publishing(clip: Path, address: str) -> Iterator[None]:
-    """A program that sends to an RTMP server once there is one."""
-    process = subprocess.Popen([sys.executable, "-c", PUBLISHER, str(clip), address])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_rtmp_is_listened_for(clip):

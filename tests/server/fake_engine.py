@@ -66,6 +66,7 @@ class FakeSession:
         self._ready: list[EditedFrame] = []
         self._next_frame = 0
         self._chunk = 0
+        self.num_steps: int | None = None
         self._branch = 0
         self._num_in = 0
         self._notify: Callable[[], object] | None = None
@@ -182,6 +183,8 @@ class FakeSession:
             next_frame_index=self._next_frame,
             branch=self._branch,
             rewindable_s=self._next_frame / self.settings.native_fps,
+            num_denoising_steps=self.num_steps,
+            wanted_denoising_steps=self.controls.num_denoising_steps or 4,
             figures=figures,
         )
 
@@ -196,6 +199,7 @@ class FakeSession:
         self.size = (width, height)
         grey = round(color_of(self.prompt_words) * self.controls.strength)
         picture = np.full((height, width, 3), grey, np.uint8)
+        self.num_steps = min(self.controls.num_denoising_steps or 4, self.engine.most_steps)
         self.telemetry.chunk_done(
             now_s=now_s,
             ready_s=now_s,
@@ -203,6 +207,7 @@ class FakeSession:
             added_s=0.0,
             arrived_s=[one[2] for one in self._waiting],
         )
+        self.telemetry.counts.denoising_steps += self.num_steps
         for source, time_s, arrived_s in self._waiting:
             self._ready.append(
                 EditedFrame(
@@ -242,6 +247,7 @@ class FakeEngine:
     def __init__(self, num_slots: int = 64) -> None:
         self.num_slots = num_slots
         self.is_open = True
+        self.most_steps = 8
         self.sessions: list[FakeSession] = []
         self.num_opened = 0
 

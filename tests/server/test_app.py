@@ -46,6 +46,7 @@ def test_health_readiness_and_metrics_say_what_is_there(serve: Serve):
     served.open()
     assert served.get("/readyz").status_code == 503
     assert "vivace_sessions 1.0" in served.get("/metrics").text
+    assert "vivace_denoising_steps 0.0" in served.get("/metrics").text
     engine.is_open = False
     assert served.get("/healthz").status_code == 200
 
@@ -179,7 +180,7 @@ def test_the_end_of_the_server_ends_every_session():
         app = create_app(engine, ServerSettings(), fit=lambda width, height: (width, height))  # pyright: ignore
         async with app.router.lifespan_context(app):
             parts = app.state.parts
-            from vivace.server.protocol import OpenSession
+            from vivace.server.bodies import OpenSession
 
             hub = await parts.lobby.open(OpenSession(prompt="a"))
             assert engine.sessions
@@ -194,7 +195,7 @@ def test_a_thousand_sessions_leave_nothing_behind():
         engine = FakeEngine()
         app = create_app(engine, ServerSettings(), fit=lambda width, height: (width, height))  # pyright: ignore
         async with app.router.lifespan_context(app):
-            from vivace.server.protocol import OpenSession
+            from vivace.server.bodies import OpenSession
 
             lobby = app.state.parts.lobby
             before = len(asyncio.all_tasks())

@@ -10,7 +10,7 @@ import pytest
 
 from browser import Browser, Tab, chromium
 from fake_engine import FakeEngine
-from served import Served, serving
+from served import Served, serving, until
 from vivace.server.settings import Limits, ServerSettings
 
 pytestmark = [
@@ -22,6 +22,12 @@ GREY_OF_CANVAS = """(() => {
   const to = document.createElement('canvas'); to.width = to.height = 8;
   const pen = to.getContext('2d'); pen.drawImage(from, 0, 0, 8, 8);
   return pen.getImageData(4, 4, 1, 1).data[0];
+})()"""
+
+HEARS_SOUND = """(async () => {
+  for (const one of (await window.vivace.rtc?.player.peer.getStats() ?? new Map()).values())
+    if (one.type === 'inbound-rtp' && one.kind === 'audio' && one.totalAudioEnergy > 0) return true;
+  return false;
 })()"""
 
 
@@ -184,15 +190,22 @@ def test_sound_goes_in_and_comes_back_where_it_is_asked_for(browser, live):
     tab.wait("window.vivace.rtc && window.vivace.stats?.frames_out > 8")
     tab.wait("document.getElementById('edited-video').srcObject?.getAudioTracks().length === 1")
     # the fake microphone beeps
-    tab.wait(
-        """(async () => {
-          for (const one of (await window.vivace.rtc.player.peer.getStats()).values())
-            if (one.type === 'inbound-rtp' && one.kind === 'audio' && one.totalAudioEnergy > 0) return true;
-          return false;
-        })()"""
-    )
+    tab.wait(HEARS_SOUND)
     assert not tab.run("document.getElementById('edited-video').muted")
     assert not tab.errors
+    # a page without a source of its own hears the session's
+    remote = browser.tab()
+    remote.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="addEventListener('DOMContentLoaded', () => {"
+        " transport.value = 'webrtc'; sound.checked = true; })",
+    )
+    session, key = (tab.run(f"window.vivace.session.{name}") for name in ("session", "key"))
+    remote.open(f"{live.address}/#session={session}&key={key}")
+    remote.wait(HEARS_SOUND)
+    assert not remote.run("document.getElementById('edited-video').muted")
+    assert "no sound" not in remote.run("document.getElementById('toasts').textContent")
+    assert not remote.errors
 
 
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])
@@ -217,11 +230,34 @@ def test_another_page_steers_a_session_without_a_source_of_its_own(browser, live
     remote.wait(f"Math.abs({GREY_OF_CANVAS} - 50) < 8")
     remote.wait(f"(window.vivace.rtc === null) === {json.dumps(transport == 'websocket')}")
     assert not remote.run("document.getElementById('pick-source').hidden")
+    assert remote.run("document.getElementById('prompt').value") == "grey 50"
+    remote.size(390, 844, is_phone=True)
+    tops = [
+        remote.run(f"document.getElementById('{name}').getBoundingClientRect().top")
+        for name in ("edited-pane", "source-pane")
+    ]
+    assert tops == sorted(tops)
     apply(remote, "grey 200")
     tab.call("Page.bringToFront")
     tab.wait(f"Math.abs({GREY_OF_CANVAS} - 200) < 8")
     assert tab.run("window.vivace.past.length") == 2
     assert not remote.errors
+    assert not tab.errors
+
+
+def test_the_page_says_where_the_machine_takes_fewer_steps(browser, live):
+    tab = start(browser, live)
+    tab.wait("document.getElementById('steps-taken').textContent === '4'")
+    assert "slower" not in tab.run("document.getElementById('rate-note').textContent")
+    live.engine.most_steps = 2
+    try:
+        tab.wait("document.getElementById('steps-of').textContent === 'of 4'")
+        note = tab.run("document.getElementById('rate-note').textContent")
+        assert "2 of 4 steps: this machine is slower than 16 FPS." in note
+        # other tests' pages may still send
+        until(lambda: "vivace_slowed_sessions 0.0" not in live.get("/metrics").text)
+    finally:
+        live.engine.most_steps = 8
     assert not tab.errors
 
 

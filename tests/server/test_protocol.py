@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vivace.server.bodies import OpenSession
 from vivace.server.protocol import (
     MAX_TEXT_BYTES,
     ClientMessage,
     Hello,
-    OpenSession,
     ProtocolError,
     Rewind,
     SchedulePrompt,

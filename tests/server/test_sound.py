@@ -1,29 +1,21 @@
 """Sound in step with its picture: the delay alone, then from a WHIP publisher to a WHEP player and a file."""
 
 import asyncio
-from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 
 import av
 import numpy as np
 import pytest
-from aioice.ice import get_host_addresses
 from aiortc import MediaStreamTrack
-from aiortc.mediastreams import MediaStreamError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtc_peers import Clicks, Flashes, Metronome, negotiate, peer
 from served import Served, until
-from vivace.server.rtc_media import ToStereo
+from sound_checks import NEEDS_ADDRESS, begins, events, in_step, is_bright, is_loud
 from vivace.server.sound import BLOCK, BLOCK_S, RATE_HZ, TOLERATED_S, ArrivalClock, SoundDelay
-
-NEEDS_ADDRESS = pytest.mark.skipif(
-    not get_host_addresses(use_ipv4=True, use_ipv6=False),
-    reason="aiortc offers no loopback addresses, and this machine has no other",
-)
-IN_STEP_S = 0.1
+from vivace.server.stereo import ToStereo
 
 
 def ramp(start: int, count: int = BLOCK) -> np.ndarray:
@@ -95,29 +87,6 @@ def test_sound_of_any_form_becomes_48_khz_stereo():
         assert total == pytest.approx(50 * 160 * 48_000 / rate_hz, rel=0.03)
 
 
-async def events(track: MediaStreamTrack, is_on, until_s: float) -> list[float]:
-    """When something began, by this process's clock."""
-    found, was_on = [], True
-    try:
-        while perf_counter() < until_s:
-            frame = await track.recv()
-            on = is_on(frame)
-            if on and not was_on:
-                found.append(perf_counter())
-            was_on = on
-    except MediaStreamError:
-        pass
-    return found
-
-
-def is_bright(frame: av.VideoFrame) -> bool:
-    return frame.to_ndarray(format="rgb24").mean() > 128
-
-
-def is_loud(frame: av.AudioFrame) -> bool:
-    return np.abs(frame.to_ndarray().astype(float)).mean() > 2000
-
-
 @NEEDS_ADDRESS
 def test_a_click_is_heard_with_its_flash_by_a_player_and_in_a_recording(served: Served, tmp_path: Path):
     opened = served.open("mirror", width_px=64, height_px=48)
@@ -153,15 +122,6 @@ def test_a_click_is_heard_with_its_flash_by_a_player_and_in_a_recording(served: 
     in_step(*markers(take))
 
 
-def in_step(flashes: list[float], clicks: list[float]) -> None:
-    """Every flash but the first has its click."""
-    assert len(flashes) >= 3
-    assert len(clicks) >= 3
-    offsets = [min((click - flash for click in clicks), key=abs) for flash in flashes[1:-1]]
-    print(f"sound after picture: {[round(1000 * one) for one in offsets]} ms")
-    assert max(abs(one) for one in offsets) < IN_STEP_S
-
-
 def markers(take: Path) -> tuple[list[float], list[float]]:
     """When flashes and clicks begin in a file."""
     with av.open(str(take)) as file:
@@ -176,7 +136,3 @@ def markers(take: Path) -> tuple[list[float], list[float]]:
                     (float(frame.time or 0) + start / RATE_HZ, level[start : start + 240].mean() > 0.08)
                 )
     return begins(bright), begins(loud)
-
-
-def begins(levels: list[tuple[float, bool]]) -> list[float]:
-    return [at_s for (_, before), (at_s, now) in pairwise(levels) if now and not before]

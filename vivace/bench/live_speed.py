@@ -33,6 +33,7 @@ class LiveSpeedSettings:
         width_px: Width of what comes in and goes out.
         height_px: Height likewise.
         num_denoising_steps: Model calls a chunk before the commit; None is the model's own number.
+        least_denoising_steps: How few a chunk may take where all are too slow; None takes always all.
         stagger_s: Sessions start spread over this time, as people do.
         rewind_s: How far back each session can go; copying states costs time.
         max_batch: Sessions that share a model call; None is the engine's own choice.
@@ -44,6 +45,7 @@ class LiveSpeedSettings:
     width_px: int = 320
     height_px: int = 192
     num_denoising_steps: int | None = None
+    least_denoising_steps: int | None = None
     stagger_s: float = 0.0
     rewind_s: float = 10.0
     max_batch: int | None = None
@@ -116,7 +118,7 @@ class LiveSpeed:
                 f"{self.settings.width_px}x{self.settings.height_px}, {self.settings.duration_s:g} s: "
                 f"{self.fps_out:.1f} frames a second out, {counts.frames_dropped_in} dropped, "
                 f"{counts.deadline_misses} of {counts.chunks} chunks late, "
-                f"model busy {100 * self.busy_share:.0f} %.",
+                f"{counts.steps_a_chunk:.1f} steps a chunk, model busy {100 * self.busy_share:.0f} %.",
                 "",
                 *time_rows(named),
             ]
@@ -139,7 +141,7 @@ def measure_live(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
     """Send synthetic frames in real time, take the edited ones, and time everything between.
 
     Raises:
-        InputError: If the number of denoising steps is out of range.
+        InputError: If a number of denoising steps is out of range.
     """
     return asyncio.run(_measure(editor, settings))
 
@@ -153,6 +155,7 @@ async def _measure(editor: Editor, settings: LiveSpeedSettings) -> LiveSpeed:
         size=(settings.width_px, settings.height_px),
         native_fps=settings.fps,
         num_denoising_steps=settings.num_denoising_steps,
+        least_denoising_steps=settings.least_denoising_steps,
         rewind_s=settings.rewind_s,
     )
 

@@ -54,7 +54,8 @@ def sweep_table(speeds: Sequence[LiveSpeed]) -> str:
         f"| {speed.settings.num_sessions} | {speed.fps_out:.2f} | {speed.counts.chunks} "
         f"| {speed.counts.deadline_misses} | {speed.counts.frames_dropped_in} "
         f"| {speed.turnaround.p50_ms:.1f} / {speed.turnaround.p99_ms:.1f} / {speed.turnaround.p999_ms:.1f} "
-        f"| {speed.added.p99_ms:.1f} | {speed.ttff.p50_ms:.0f} | {100 * speed.busy_share:.0f} % |"
+        f"| {speed.added.p99_ms:.1f} | {speed.ttff.p50_ms:.0f} "
+        f"| {speed.counts.steps_a_chunk:.1f} | {100 * speed.busy_share:.0f} % |"
         for speed in speeds
     ]
     met = [speed.settings.num_sessions for speed in speeds if not is_saturated(speed)]
@@ -67,8 +68,9 @@ def sweep_table(speeds: Sequence[LiveSpeed]) -> str:
             f"{first.duration_s:g} s each: {best}; {end}.",
             "",
             "| sessions | FPS each | chunks | late | frames dropped "
-            "| complete to edited, ms (p50 / p99 / p99.9) | added p99, ms | first frame, ms | model busy |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| complete to edited, ms (p50 / p99 / p99.9) | added p99, ms | first frame, ms | steps "
+            "| model busy |",
+            "|---|---|---|---|---|---|---|---|---|---|",
             *rows,
         ]
     )

@@ -28,12 +28,14 @@ BUNDLED = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EditorDefaults:
-    """How a model is meant to be used; the values are those of `tiny-edit`.
+    """How a model is meant to be used; the values are those of `tiny-edit`, but for `least_denoising_steps`.
 
     Attributes:
         native_width_px: With the height, the area at which the model was trained.
         native_height_px: Height likewise.
         num_denoising_steps: Model calls a chunk before the commit.
+        least_denoising_steps: The fewest that still give its edits, for live sessions on machines that are
+            slower than the stream; None where only `num_denoising_steps` do.
         commit: `clean_pass` writes the memories by one more call, `last_step` with the last step.
         frames_per_chunk: Latent frames a chunk.
         first_chunk_frames: Latent frames of a stream's first chunk.
@@ -46,6 +48,7 @@ class EditorDefaults:
     native_width_px: int = 320
     native_height_px: int = 192
     num_denoising_steps: int = 4
+    least_denoising_steps: int | None = None
     commit: CommitMode = "clean_pass"
     frames_per_chunk: int = 1
     first_chunk_frames: int = 1
@@ -56,7 +59,8 @@ class EditorDefaults:
     def __post_init__(self) -> None:
         sizes = self.native_width_px, self.native_height_px
         frames = self.frames_per_chunk, self.first_chunk_frames
-        if min(*sizes, *frames, self.num_denoising_steps) < 1:
+        least = self.num_denoising_steps if self.least_denoising_steps is None else self.least_denoising_steps
+        if min(*sizes, *frames, self.num_denoising_steps, least) < 1:
             raise ConfigError("EditorDefaults: sizes, steps and frames must be at least 1")
 
     @property
@@ -95,7 +99,11 @@ class ModelFolder:
     def bundled(cls, name: str) -> Self:
         """The parts of a model that ships with the package; VAE and prompt encoder are shared by all."""
         return cls(
-            dit=BUNDLED / name, video_vae=BUNDLED / "video_vae", prompt_encoder=BUNDLED / "prompt_encoder"
+            dit=BUNDLED / name,
+            video_vae=BUNDLED / "video_vae",
+            prompt_encoder=BUNDLED / "prompt_encoder",
+            # its student is trained for 4 and for 2 (vivace/recipes/tiny_edit_student.py:OWN_SIGMAS)
+            defaults=EditorDefaults(least_denoising_steps=2),
         )
 
     @classmethod

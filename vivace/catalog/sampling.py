@@ -6,6 +6,8 @@ from vivace.diffusion.sampler import SANA_STREAMING_2_STEPS, SANA_STREAMING_4_ST
 MAX_DENOISING_STEPS = 8
 # The shift of the official sampler, which its lists for 2 and 4 steps come from.
 SHIFT = 8.0
+# The numbers of steps that the official sampler lists noise levels for.
+LISTED_STEPS = (len(SANA_STREAMING_4_STEPS), len(SANA_STREAMING_2_STEPS))
 
 
 def editing_sigmas(num_denoising_steps: int) -> tuple[float, ...]:
@@ -23,3 +25,13 @@ def editing_sigmas(num_denoising_steps: int) -> tuple[float, ...]:
     if num_denoising_steps == len(SANA_STREAMING_4_STEPS):
         return SANA_STREAMING_4_STEPS
     return shifted_sigmas(num_denoising_steps, SHIFT)
+
+
+def fewer_steps(wanted: int, least: int) -> tuple[int, ...]:
+    """Numbers of steps to choose from where `wanted` take too long: falling, `wanted` first, `least` last.
+
+    Between them are only those that editors are trained for: 4 and 2. It is `wanted` alone where `least` is
+    not less.
+    """
+    between = (number for number in LISTED_STEPS if least < number < wanted)
+    return (wanted, *between, least) if least < wanted else (wanted,)

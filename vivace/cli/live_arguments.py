@@ -39,6 +39,14 @@ class LiveBenchArguments:
         arg(metavar="WxH", help="picture size", help_behavior_hint="(default: the model's native size)"),
     ] = None
     steps: Steps = None
+    min_steps: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="a chunk may take fewer steps, down to N, where all are too slow",
+            help_behavior_hint="(default: always all)",
+        ),
+    ] = None
     batch: Annotated[
         int | None,
         arg(
@@ -78,7 +86,7 @@ class ServeArguments:
         arg(
             metavar="INPUT",
             help="also edit this all the time, in a session of its own: camera:0, a clip, rtsp://..., or "
-            "rtmp://HOST:PORT/APP/KEY?listen for a sender; without its sound",
+            "rtmp://HOST:PORT/APP/KEY?listen for a sender",
             help_behavior_hint="(default: none)",
         ),
     ] = None
@@ -115,6 +123,15 @@ class ServeArguments:
         ),
     ] = ()
     fps: Annotated[float, arg(metavar="FPS", help="rate at which the model edits")] = 16.0
+    min_steps: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="where the machine is too slow for all denoising steps take fewer, down to N, before frames "
+            "are dropped; 8 takes always all",
+            help_behavior_hint="(default: the model's own, 2 for tiny-edit)",
+        ),
+    ] = None
     sessions: Annotated[int, arg(metavar="N", help="sessions at a time")] = 4
     bitrate: Annotated[int, arg(metavar="KBPS", help="WebRTC video to one viewer at most")] = 2500
     recordings: Annotated[

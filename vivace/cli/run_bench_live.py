@@ -109,6 +109,7 @@ def _settings(arguments: LiveBenchArguments, editor: Editor, num_sessions: int) 
         width_px=width_px,
         height_px=height_px,
         num_denoising_steps=arguments.steps,
+        least_denoising_steps=arguments.min_steps,
         stagger_s=arguments.stagger,
         rewind_s=arguments.rewind,
         max_batch=arguments.batch,
@@ -143,6 +144,7 @@ def _measure(
         width_px=width_px,
         height_px=height_px,
         num_denoising_steps=arguments.steps,
+        least_denoising_steps=arguments.min_steps,
         rewind_s=arguments.rewind,
     )
     limits = EngineSettings(max_sessions=num_sessions, max_batch=arguments.batch)
@@ -154,7 +156,7 @@ def _measure(
         f"{num_sessions} sessions at {arguments.fps:g} frames a second, {width_px}x{height_px}, "
         f"{arguments.duration:g} s: {load.fps_out:.1f} frames a second out, {load.num_sent} sent, "
         f"{load.num_received} came back, {counts.frames_dropped_in} dropped because the model was busy, "
-        f"{counts.deadline_misses} of {counts.chunks} chunks late.",
+        f"{counts.deadline_misses} of {counts.chunks} chunks late, {counts.steps_a_chunk:.1f} steps a chunk.",
         "",
         *time_rows(
             {
@@ -213,6 +215,7 @@ def _command(arguments: LiveBenchArguments) -> str:
     words += ["--duration", f"{arguments.duration:g}", "--fps", f"{arguments.fps:g}"]
     words += ["--size", arguments.size] if arguments.size else []
     words += ["--steps", str(arguments.steps)] if arguments.steps else []
+    words += ["--min-steps", str(arguments.min_steps)] if arguments.min_steps else []
     words += ["--graphs", arguments.graphs] if arguments.graphs != "auto" else []
     words += ["--batch", str(arguments.batch)] if arguments.batch else []
     words += ["--rewind", f"{arguments.rewind:g}", "--stagger", f"{arguments.stagger:g}"]

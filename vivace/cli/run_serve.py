@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ try:
     from vivace.server.app import DRAIN_S, Parts, create_app
     from vivace.server.certificate import write_certificate
     from vivace.server.faces import Signer
+    from vivace.server.protocol import MAX_STEPS
     from vivace.server.settings import IceServer, Limits, ServerSettings, is_loopback
 except ModuleNotFoundError as error:
     raise InputError(
@@ -101,6 +103,8 @@ def run_serve(arguments: ServeArguments) -> int:
             vae_frames=run.vae_frames,
         )
         warm_up(editor.pipeline, editor.defaults)
+        if settings.least_denoising_steps is None:
+            settings = replace(settings, least_denoising_steps=editor.defaults.least_denoising_steps)
         # what is here now stays: collections that look through all of it would be pauses for every session
         gc.collect()
         gc.freeze()
@@ -133,11 +137,13 @@ def server_settings(arguments: ServeArguments, recordings: Path) -> ServerSettin
     """Read the words of a command line.
 
     Raises:
-        InputError: If a port or a rate is out of range.
+        InputError: If a port, a rate or a number of steps is out of range.
         ConfigError: If a limit is out of range.
     """
     if not 0 <= arguments.port <= 65_535:
         raise InputError(f"got port {arguments.port}, expected 0 to 65535")
+    if arguments.min_steps is not None and not 1 <= arguments.min_steps <= MAX_STEPS:
+        raise InputError(f"got at least {arguments.min_steps} denoising steps, expected 1 to {MAX_STEPS}")
     if not 1 <= arguments.fps <= 120:
         raise InputError(f"got {arguments.fps:g} frames per second, expected 1 to 120")
     token = arguments.token
@@ -151,6 +157,7 @@ def server_settings(arguments: ServeArguments, recordings: Path) -> ServerSettin
         ice_servers=tuple(parse_ice_server(text) for text in arguments.ice_server),
         is_tls=arguments.tls,
         native_fps=arguments.fps,
+        least_denoising_steps=arguments.min_steps,
         recordings=recordings,
         source=arguments.source,
         source_prompt=arguments.prompt,

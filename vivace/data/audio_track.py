@@ -26,10 +26,13 @@ class AudioQueue:
 
     Only what lies in the edited range is kept, whole packets at a time, so that packets need not be decoded
     to be cut: sound begins at most one packet (about 20 ms) after the first picture, at its right place.
+    Of what nobody takes at most `max_bytes` are kept, the newest; None keeps all.
     """
 
-    def __init__(self, streams: tuple[av.AudioStream, ...]) -> None:
+    def __init__(self, streams: tuple[av.AudioStream, ...], max_bytes: int | None = None) -> None:
         self.streams = streams
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
         self._track_of = {stream.index: track for track, stream in enumerate(streams)}
         self._clocks = [SteadyTimes() for _ in streams]
         self._waiting: deque[tuple[int, av.Packet, Fraction]] = deque()
@@ -47,6 +50,9 @@ class AudioQueue:
         )
         self._ends_s[track] = time_s + duration_s
         self._waiting.append((track, packet, time_s))
+        self._num_bytes += packet.size
+        while self._max_bytes is not None and self._num_bytes > self._max_bytes:
+            self._num_bytes -= self._waiting.popleft()[1].size
 
     def starts(self, zero_s: Fraction, *, is_cut: bool) -> tuple[Fraction | None, ...]:
         """When each track begins after `zero_s`, None for those of which nothing was read yet; see `take`."""
@@ -76,4 +82,5 @@ class AudioQueue:
             if (is_cut and time_s < 0) or (duration_s is not None and time_s >= duration_s):
                 continue
             taken.append(AudioPacket(track=track, packet=packet, time_s=time_s))
+        self._num_bytes = 0
         return taken

@@ -37,6 +37,7 @@ class MediaSource:
         duration_s: Fraction | None,
         timeout_s: float,
         has_audio: bool,
+        max_audio_bytes: int | None = None,
         num_threads: int,
     ) -> None:
         self.path: Path | None = spec.path
@@ -61,7 +62,7 @@ class MediaSource:
             for track in self._input.audio_streams
             if has_audio and not self._ends_before_range(declared_end(track))
         )
-        self._audio = AudioQueue(self.audio_streams)
+        self._audio = AudioQueue(self.audio_streams, max_audio_bytes)
         self._to_rgb = ToRgb(self._input.stream.sample_aspect_ratio)
         self._zero_s = Fraction(0)
         self._frames = self._timed_frames()

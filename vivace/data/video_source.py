@@ -64,6 +64,7 @@ def open_source(
     image_fps: float | Fraction = 24,
     timeout_s: float = 10.0,
     has_audio: bool = False,
+    max_audio_bytes: int | None = None,
     num_threads: int = 0,
 ) -> VideoSource:
     """Open an input and decode its first frame.
@@ -75,6 +76,8 @@ def open_source(
         image_fps: Frame rate given to a folder of images.
         timeout_s: How long a camera or a network address may be silent.
         has_audio: Keep the packets of sound tracks for `take_audio`, which must then be called regularly.
+        max_audio_bytes: Of sound that nobody takes the newest so many bytes are kept; None keeps all, as is
+            right where pictures may stand for long, but not where a stranger sends.
         num_threads: Decoding threads; 0 lets FFmpeg choose.
 
     Raises:
@@ -94,6 +97,7 @@ def open_source(
         duration_s=duration,
         timeout_s=timeout_s,
         has_audio=has_audio,
+        max_audio_bytes=max_audio_bytes,
         num_threads=num_threads,
     )
 

@@ -137,6 +137,7 @@ class Engine:
         """
         defaults = self._defaults
         self._sigmas(settings.num_denoising_steps)
+        self._sigmas(settings.least_denoising_steps)
         plan = defaults.plan
         ring = SnapshotRing(settings.rewind_s * settings.native_fps, self.settings.max_rewind_bytes)
         with self.lock:

@@ -30,6 +30,7 @@ class Outbox:
             added_s=added_s,
             arrived_s=arrived_s,
         )
+        self._telemetry.counts.denoising_steps += source.controls.num_denoising_steps or 0
         for offset, (frame, picture) in enumerate(zip(source.frames, pixels)):
             if len(self._frames) == self._max_frames:
                 self._frames.popleft()

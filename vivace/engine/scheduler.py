@@ -12,6 +12,8 @@ SlotId = NewType("SlotId", int)
 MAX_PASSED_OVER = 256
 # A new measurement's share in the expected duration of a kind of work.
 SMOOTHING = 0.2
+# One call that was held up counts as so many usual ones at most: it alone does not change what is expected.
+MOST_USUAL = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,16 @@ class LatencyModel:
     """Expected duration of works by kind and number of sessions in the call, learned from what they took."""
 
     _durations_s: dict[tuple[Hashable, int], float] = field(default_factory=dict)
+    _each_s: dict[Hashable, float] = field(default_factory=dict)
 
     def observe(self, kind: Hashable, num_sessions: int, duration_s: float) -> None:
         """Take in what a call took."""
         key = (kind, num_sessions)
         before = self._durations_s.get(key, duration_s)
         self._durations_s[key] = before + SMOOTHING * (duration_s - before)
+        each_s = duration_s / num_sessions
+        before = self._each_s.get(kind, each_s)
+        self._each_s[kind] = before + SMOOTHING * (min(each_s, MOST_USUAL * before) - before)
 
     def expected_s(self, kind: Hashable, num_sessions: int) -> float:
         """What a call will take.
@@ -53,6 +59,10 @@ class LatencyModel:
             if (kind, seen) in self._durations_s:
                 return self._durations_s[kind, seen] * num_sessions / seen
         return 0.0
+
+    def each_s(self, kind: Hashable) -> float | None:
+        """What a call took of late for each session in it; None where nothing is known."""
+        return self._each_s.get(kind)
 
 
 def schedule(

@@ -23,6 +23,8 @@ from vivace.engine.terms import (
 
 # One turn of the engine counts at most so much towards idleness, so a jump of the clock ends no session.
 MAX_IDLE_TURN_S = 1.0
+# A session has its turn with the model while its last frame is not older.
+TAKES_TURN_S = 2.0
 
 
 class Session:
@@ -45,8 +47,7 @@ class Session:
         self.controls = Controls(num_denoising_steps=settings.num_denoising_steps, strength=settings.strength)
         self.opened: Future[None] = Future()
         self.opened.set_running_or_notify_cancel()
-        self._grid = grid
-        self._plan = plan
+        self._grid, self._plan = grid, plan
         self._resampler = RateResampler(settings.native_fps)
         self._prompt: PromptChange | None = None
         self._first_prompt = self.timeline.add(settings.prompt, 0.0, now_s, is_exact=True)
@@ -58,6 +59,7 @@ class Session:
         self._next_frame = 0
         self._idle_s = 0.0
         self._last_tick_s = now_s
+        self._last_frame_s = float("-inf")
 
     @property
     def is_over(self) -> bool:
@@ -83,6 +85,15 @@ class Session:
     def next_chunk_index(self) -> int:
         """The chunk that will be taken next."""
         return self._next_chunk
+
+    @property
+    def next_chunk_s(self) -> float:
+        """Seconds of video in the chunk that is taken next."""
+        return self._num_needed() / self.settings.native_fps
+
+    def gets_frames(self, now_s: float) -> bool:
+        """Whether frames came lately, so that it takes its turn with the model."""
+        return not self.is_over and not self.is_paused and now_s - self._last_frame_s < TAKES_TURN_S
 
     @property
     def num_ready(self) -> int:
@@ -122,6 +133,7 @@ class Session:
         if not settled:
             counts.frames_surplus += 1
         counts.frames_repeated += max(0, len(settled) - 1)
+        self._last_frame_s = now_s
         self._waiting.extend(settled)
         while len(self._waiting) > self._max_waiting():
             self._waiting.popleft()

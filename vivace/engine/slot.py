@@ -9,11 +9,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from vivace.catalog.sampling import fewer_steps
 from vivace.core.errors import InputError
 from vivace.core.grid import ChunkPlan
 from vivace.data.fit import resize_and_crop
+from vivace.engine.pace import Pace, expected_cost, steps_in_time, work_kind
 from vivace.engine.rewind import Snapshot, SnapshotRing
-from vivace.engine.scheduler import SessionView
+from vivace.engine.scheduler import LatencyModel, SessionView
 from vivace.engine.session import Session
 from vivace.engine.telemetry import SessionFigures
 from vivace.engine.terms import ChunkInput, RewindReceipt
@@ -77,6 +79,7 @@ class Slot:
         self._commit: CommitMode = commit
         self._plan = plan
         self._stream: EditStream | None = None
+        self._pace: Pace | None = None
 
     @property
     def stream(self) -> EditStream:
@@ -98,6 +101,42 @@ class Slot:
         if deadline_s is None:
             return None
         return SessionView(self.session.slot, self._batch_key(work), deadline_s, self.num_passed_over)
+
+    @property
+    def next_kind(self) -> str:
+        """The kind of the work that the chunk under work needs next, as its durations are learned."""
+        work = self.stream.plan()
+        assert work is not None
+        return self._kind_of(work)
+
+    @property
+    def wanted_steps(self) -> int:
+        """Denoising steps of a chunk as the user wants them."""
+        return len(self._sigmas(self.session.controls.num_denoising_steps))
+
+    @property
+    def present_steps(self) -> int | None:
+        """Denoising steps of the newest chunk; None before the first one."""
+        return None if self._pace is None else self._pace.num_steps
+
+    def paced(self, source: ChunkInput, latency: LatencyModel, num_sessions: int, now_s: float) -> ChunkInput:
+        """The chunk with the steps that it takes: fewer than wanted where it would be late, if it may.
+
+        `num_sessions` take turns with this engine.
+        """
+        settings = self.session.settings
+        wanted = self.wanted_steps
+        least = settings.least_denoising_steps
+        choices = fewer_steps(wanted, wanted if least is None else least)
+        # what the user asks for is tried before anything is known against it
+        pace = self._pace
+        if pace is None or pace.choices != choices:
+            pace = Pace.at_will(choices)
+        if len(choices) > 1:
+            cost = expected_cost(latency, self.size, has_commit=self._commit == "clean_pass")
+            pace = steps_in_time(pace, cost, self.session.next_chunk_s, num_sessions, now_s)
+        self._pace = pace
+        return replace(source, controls=replace(source.controls, num_denoising_steps=pace.num_steps))
 
     def begin_chunk(self, source: ChunkInput) -> None:
         """Give the stream the frames and the instruction of its next chunk."""
@@ -205,14 +244,18 @@ class Slot:
             next_frame_index=session.next_frame_index,
             branch=session.branch,
             rewindable_s=self.ring.reach_frames / session.settings.native_fps,
+            num_denoising_steps=self.present_steps,
+            wanted_denoising_steps=self.wanted_steps,
             figures=session.figures(now_s),
         )
 
     def _batch_key(self, work: Work) -> tuple[Hashable, ...]:
         # As the pipeline groups works; the first item is what durations are learned for.
-        kind = type(work).__name__
         writes = isinstance(work, Denoise) and work.writes
-        return f"{kind} {self.size}", writes, work.chunk.start, work.chunk.num_frames, self.size
+        return self._kind_of(work), writes, work.chunk.start, work.chunk.num_frames, self.size
+
+    def _kind_of(self, work: Work) -> str:
+        return work_kind(type(work).__name__, self.size, is_first=work.chunk.start == 0)
 
 
 def _as_tensor(pixels: object) -> Tensor:

@@ -84,6 +84,7 @@ class Counts:
         frames_out: Edited.
         chunks: Chunks edited.
         deadline_misses: Of these, later than their deadline.
+        denoising_steps: Steps of all of them; divided by `chunks` what one took.
         retries: Work items that failed once.
         prompts_applied: Changes that reached a frame.
         rewinds: Jumps back.
@@ -98,9 +99,15 @@ class Counts:
     frames_out: int = 0
     chunks: int = 0
     deadline_misses: int = 0
+    denoising_steps: int = 0
     retries: int = 0
     prompts_applied: int = 0
     rewinds: int = 0
+
+    @property
+    def steps_a_chunk(self) -> float:
+        """Denoising steps of a chunk, on average; 0 without any."""
+        return self.denoising_steps / self.chunks if self.chunks else 0.0
 
     def add(self, other: "Counts") -> None:
         """Take in another one."""
@@ -173,7 +180,10 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionFigures:
-    """One session: the figures, and what a page shows beside them."""
+    """One session: the figures, and what a page shows beside them.
+
+    `num_denoising_steps` are those of the newest chunk, None before the first one.
+    """
 
     slot: int
     phase: str
@@ -183,6 +193,8 @@ class SessionFigures:
     next_frame_index: int
     branch: int
     rewindable_s: float
+    num_denoising_steps: int | None
+    wanted_denoising_steps: int
     figures: Figures
 
 

@@ -60,6 +60,9 @@ class SessionSettings:
             the first frame at the model's native area.
         seed: Another seed gives another version of the edit.
         num_denoising_steps: 1 to 8; None is the model's own number. It can be changed between chunks.
+        least_denoising_steps: 1 to 8; where the machine is slower than `native_fps` chunks take fewer steps
+            than that, down to this number, before frames are dropped; the edit then depends on the machine.
+            None takes as many as are asked for, always.
         strength: 0 to 1: 1 shows the edit, 0 the source, between them the two are mixed pixel by pixel after
             the decoder. What the stream remembers is always the full edit (docs/decisions/0008).
         commit: How a chunk enters the memories; None is the model's own way.
@@ -75,6 +78,7 @@ class SessionSettings:
     size: tuple[int, int] | None = None
     seed: int = 0
     num_denoising_steps: int | None = None
+    least_denoising_steps: int | None = None
     strength: float = 1.0
     commit: Literal["clean_pass", "last_step"] | None = None
     native_fps: float = 16.0
@@ -170,7 +174,7 @@ class ChunkInput:
         prompt: What the model reads, opaque here.
         prompt_words: The instruction.
         prompt_id: Which change of it.
-        controls: Steps and strength.
+        controls: Steps and strength; the steps are those that it takes once the engine has chosen.
         ready_s: When the chunk was complete.
         deadline_s: When its edited frames must be ready: before the next chunk is complete.
         is_last: Whether the stream ends with it.

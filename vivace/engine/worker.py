@@ -101,6 +101,7 @@ class Worker:
         for view in views:
             slot = self._slots[view.slot]
             slot.num_passed_over = 0 if view.slot in chosen_ids else slot.num_passed_over + 1
+        num_sessions = sum(slot.session.gets_frames(now_s) for slot in self._slots.values())
         chosen: list[tuple[Slot, ChunkInput | None]] = []
         for slot_id in chosen_ids:
             slot = self._slots[slot_id]
@@ -108,6 +109,7 @@ class Worker:
             if slot.source is None:
                 source = slot.session.take_chunk(now_s)
                 assert source is not None
+                source = slot.paced(source, self.latency, num_sessions, now_s)
                 slot.session.telemetry.times.queueing.record(now_s - source.ready_s)
             chosen.append((slot, source))
         return chosen
@@ -124,7 +126,7 @@ class Worker:
 
     def _serve(self, slots: list[Slot]) -> None:
         begun_s = self._clock()
-        kinds = [type(slot.stream.plan()).__name__ for slot in slots]
+        kind = slots[0].next_kind
         outcomes, num_retries = self._run(slots)
         for slot, outcome in zip(slots, outcomes):
             if isinstance(outcome, Result):
@@ -135,7 +137,7 @@ class Worker:
             now_s = self._clock()
             self.busy.record(begun_s, now_s)
             if not num_retries:
-                self.latency.observe(f"{kinds[0]} {slots[0].size}", len(slots), now_s - begun_s)
+                self.latency.observe(kind, len(slots), now_s - begun_s)
             for slot, shown, failure in zip(slots, pictures, failures):
                 slot.session.telemetry.counts.retries += num_retries
                 if slot.session.is_over:

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from vivace import __version__
 from vivace.server.access import bearer, is_same_secret, may_open
+from vivace.server.bodies import IceServerInfo, OpenSession, SessionOpened
 from vivace.server.faces import Opener, Signer
 from vivace.server.feed import Feed
 from vivace.server.guard import Guard
@@ -23,10 +24,7 @@ from vivace.server.metrics import Metrics
 from vivace.server.protocol import (
     Error,
     ErrorCode,
-    IceServerInfo,
-    OpenSession,
     ProtocolError,
-    SessionOpened,
     Welcome,
 )
 from vivace.server.recording import Recordings

@@ -107,6 +107,11 @@ class Hub:
         if not self.session.is_paused:
             self.sound.push(samples, media_s)
 
+    def push_sound_arrived(self, samples: Samples, arrived_s: float) -> None:
+        """As `push_sound`, of a publisher that knows when the picture which belongs to it arrived."""
+        if not self.session.is_paused:
+            self.sound.push_arrived(samples, arrived_s)
+
     def ask_prompt(self, words: str, in_s: float | None = None) -> None:
         """Change the instruction, now or `in_s` seconds of video from now; raises as `PromptDesk.ask`."""
         self._touch()
@@ -239,6 +244,8 @@ class Hub:
             frames_dropped=counts.frames_dropped_in + counts.frames_dropped_out + self._playout.num_dropped,
             frames_resampled=counts.frames_surplus,
             state_bytes=figures.state_bytes,
+            steps=seen.num_denoising_steps,
+            steps_wanted=seen.wanted_denoising_steps,
             rewind_s=round(seen.rewindable_s, 2),
             stream_s=round(seen.stream_s, 3),
             num_viewers=self.audience.num_viewers,

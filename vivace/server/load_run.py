@@ -15,10 +15,11 @@ from vivace.engine.engine import Engine
 from vivace.engine.telemetry import Counts, TimeFigures, summary_of
 from vivace.engine.terms import SessionSettings
 from vivace.server.app import Parts, create_app
+from vivace.server.bodies import OpenSession
 from vivace.server.load_client import CONNECT_S, LAST_WAIT_S, LoadOrder, Seen
 from vivace.server.marks import NUM_NUMBERS, read_mark
 from vivace.server.outlet import ShownDelays, ShownFrame
-from vivace.server.protocol import MAX_STEPS, OpenSession, ProtocolError
+from vivace.server.protocol import MAX_STEPS, ProtocolError
 from vivace.server.settings import Limits, ServerSettings
 
 Over = Literal["websocket", "webrtc"]
@@ -38,11 +39,13 @@ class LoadSettings:
     width_px: int
     height_px: int
     num_denoising_steps: int | None = None
+    least_denoising_steps: int | None = None
     rewind_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.num_denoising_steps is not None and not 1 <= self.num_denoising_steps <= MAX_STEPS:
-            raise InputError(f"got {self.num_denoising_steps} denoising steps, expected 1 to {MAX_STEPS}")
+        for steps in (self.num_denoising_steps, self.least_denoising_steps):
+            if steps is not None and not 1 <= steps <= MAX_STEPS:
+                raise InputError(f"got {steps} denoising steps, expected 1 to {MAX_STEPS}")
         if self.num_sessions < 1 or self.duration_s < 2 * WARM_UP_S or self.fps <= 0:
             raise InputError(
                 f"got {self.num_sessions} sessions of {self.duration_s:g} s at {self.fps:g} frames a second, "
@@ -151,7 +154,12 @@ async def _serve(engine: Engine, settings: LoadSettings) -> tuple[list[Seen], li
     limits = Limits(num_sessions=settings.num_sessions)
     app = create_app(
         engine,
-        ServerSettings(native_fps=settings.fps, rewind_s=settings.rewind_s, limits=limits),
+        ServerSettings(
+            native_fps=settings.fps,
+            rewind_s=settings.rewind_s,
+            least_denoising_steps=settings.least_denoising_steps,
+            limits=limits,
+        ),
         # users send the size that is edited
         fit=lambda width, height: (width, height),
     )

@@ -8,11 +8,12 @@ from vivace.core.errors import VivaceError
 from vivace.engine.engine import EngineFullError
 from vivace.engine.terms import SessionSettings
 from vivace.server.access import new_key
+from vivace.server.bodies import OpenSession
 from vivace.server.faces import Opener
 from vivace.server.hub import Hub
 from vivace.server.metrics import Metrics
 from vivace.server.prompt_desk import check_words
-from vivace.server.protocol import OpenSession, ProtocolError
+from vivace.server.protocol import ProtocolError
 from vivace.server.recording import Recordings
 from vivace.server.settings import ServerSettings
 
@@ -96,8 +97,11 @@ class Lobby:
                 await self.end(hub, "abandoned", "nobody was connected any more")
             elif now_s - hub.last_active_s > limits.idle_s:
                 await self.end(hub, "idle", f"there was neither a frame nor an order for {limits.idle_s:g} s")
-        figures = [hub.stats().state_bytes for hub in self._hubs.values()]
-        self._metrics.state_bytes.set(sum(figures))
+        figures = [hub.stats() for hub in self._hubs.values()]
+        self._metrics.state_bytes.set(sum(one.state_bytes for one in figures))
+        taken = [(one.steps, one.steps_wanted) for one in figures if one.steps is not None]
+        self._metrics.steps.set(sum(steps for steps, _ in taken) / len(taken) if taken else 0)
+        self._metrics.slowed.set(sum(steps < wanted for steps, wanted in taken))
 
     async def end(self, hub: Hub, kind: str, reason: str = "closed by its user") -> None:
         """Close a session and forget it; its recording is finished first. Ending twice is fine."""
@@ -133,6 +137,7 @@ class Lobby:
                 size=size,
                 seed=wish.seed,
                 num_denoising_steps=wish.steps,
+                least_denoising_steps=self._settings.least_denoising_steps,
                 strength=wish.strength,
                 native_fps=self._settings.native_fps,
                 rewind_s=self._settings.rewind_s,

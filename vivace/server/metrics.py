@@ -24,6 +24,8 @@ class Metrics:
     delay_s: Histogram
     held_s: Histogram
     state_bytes: Gauge
+    steps: Gauge
+    slowed: Gauge
     refused: Counter
 
     @classmethod
@@ -52,6 +54,16 @@ class Metrics:
                 registry=registry,
             ),
             Gauge("vivace_state_bytes", "Bytes of all stream states", registry=registry),
+            Gauge(
+                "vivace_denoising_steps",
+                "Denoising steps of the newest chunks, on average over sessions; 0 without any",
+                registry=registry,
+            ),
+            Gauge(
+                "vivace_slowed_sessions",
+                "Sessions that take fewer denoising steps than are wanted, because the machine is slow",
+                registry=registry,
+            ),
             Counter(
                 "vivace_refused", "Requests and messages refused, by reason", ["reason"], registry=registry
             ),

@@ -1,7 +1,7 @@
 """The messages between a client and the server: typed, versioned, of bounded size; moves no bytes itself.
 
 Text is JSON with a `type`; it means the same on a WebSocket and on a WebRTC data channel. Picture bytes have
-a form of their own, in `frame_wire`.
+a form of their own, in `frame_wire`; what goes over HTTP stands in `bodies`.
 """
 
 from typing import Annotated, Literal
@@ -48,21 +48,6 @@ class Message(BaseModel):
     """What all messages share: unknown fields are refused, so that a typing error is not silent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class OpenSession(Message):
-    """Body of `POST /sessions`; None leaves a choice to the model.
-
-    `width_px` and `height_px` are those of the source; the server moves them to a size that the model edits.
-    """
-
-    v: Literal[1] = VERSION
-    prompt: Words
-    width_px: Side | None = None
-    height_px: Side | None = None
-    steps: Steps | None = None
-    seed: Seed = 0
-    strength: Strength = 1.0
 
 
 class Hello(Message):
@@ -171,28 +156,6 @@ Command = (
 ClientMessage = Hello | Command
 
 
-class IceServerInfo(Message):
-    """A STUN or TURN server in the form that browsers take."""
-
-    urls: str
-    username: str | None = None
-    credential: str | None = None
-
-
-class SessionOpened(Message):
-    """Answer to `POST /sessions`: `session` lets people watch, `key` lets them publish and control."""
-
-    v: Literal[1] = VERSION
-    session: str
-    key: str
-    prompt: str
-    width_px: int
-    height_px: int
-    fps: float
-    ice_servers: tuple[IceServerInfo, ...]
-    can_record: bool
-
-
 class TimedPrompt(Message):
     """An instruction of the timeline; `at_s` is seconds of video since the start of the stream."""
 
@@ -299,7 +262,9 @@ class Stats(Message):
     playing whole chunks costs, and `held_ms` (slowest hundredth) what playing evenly costs where the model is
     not even. `frames_dropped` counts frames that came while the model was busy, `frames_resampled` those
     left out because the source is faster than the model's native rate. Counts are from the start of the
-    session. `rewind_s` is how far back `rewind` reaches, `stream_s` the seconds of video taken in.
+    session. `steps` are the denoising steps of the newest chunk, None before the first one: fewer than
+    `steps_wanted` where the machine is slower than the native rate. `rewind_s` is how far back `rewind`
+    reaches, `stream_s` the seconds of video taken in.
     """
 
     type: Literal["stats"] = "stats"
@@ -316,6 +281,8 @@ class Stats(Message):
     frames_dropped: int
     frames_resampled: int
     state_bytes: int
+    steps: int | None
+    steps_wanted: int
     rewind_s: float
     stream_s: float
     num_viewers: int

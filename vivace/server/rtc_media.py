@@ -15,8 +15,9 @@ from jaxtyping import UInt8
 from vivace.server.hub import Hub
 from vivace.server.outlet import Outlet
 from vivace.server.protocol import Error, ProtocolError
-from vivace.server.sound import BLOCK, NUM_CHANNELS, RATE_HZ, Samples
+from vivace.server.sound import BLOCK, RATE_HZ
 from vivace.server.sound_desk import SoundOutlet
+from vivace.server.stereo import ToStereo
 
 TICKS_PER_S = 90_000
 
@@ -157,24 +158,6 @@ class Ingest:
     async def _discard(self, track: MediaStreamTrack) -> None:
         async for _ in _received(track):
             pass
-
-
-class ToStereo:
-    """Brings sound of any rate and layout to 48 kHz stereo, with the time of each piece."""
-
-    def __init__(self) -> None:
-        self._resampler = av.AudioResampler("s16", "stereo", RATE_HZ)
-        self._form: tuple[str, str, int] | None = None
-
-    def __call__(self, frame: av.AudioFrame) -> list[tuple[Samples, float]]:
-        """The pieces that a frame gives."""
-        form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if form != self._form:
-            # a resampler is made for one form; publishers may switch
-            self._form = form
-            self._resampler = av.AudioResampler("s16", "stereo", RATE_HZ)
-        fitted = self._resampler.resample(frame)
-        return [(one.to_ndarray().reshape(-1, NUM_CHANNELS), one.time or 0.0) for one in fitted]
 
 
 async def _received(track: MediaStreamTrack) -> AsyncIterator[object]:

@@ -90,6 +90,8 @@ class ServerSettings:
         is_tls: Whether the address is https.
         native_fps: Rate at which the model edits; sources are brought to it by their timestamps.
         rewind_s: How far back a session can be rewound.
+        least_denoising_steps: Chunks may take fewer steps, down to this number, where the machine is slower
+            than `native_fps`; None takes always as many as are asked for.
         recordings: Folder for recordings; None turns them off. Files in it are named by the server alone.
         source: A camera, stream or clip, as `vivace.data.video_source` takes it, for a session of its own,
             opened at the start; None waits for clients.
@@ -106,6 +108,7 @@ class ServerSettings:
     is_tls: bool = False
     native_fps: float = 16.0
     rewind_s: float = 10.0
+    least_denoising_steps: int | None = None
     recordings: Path | None = None
     source: str | None = None
     source_prompt: str = "make it a snowy night"

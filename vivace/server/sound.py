@@ -31,6 +31,11 @@ class ArrivalClock:
 
     _offsets: deque[tuple[float, float]] = field(default_factory=deque)
 
+    @property
+    def offset_s(self) -> float | None:
+        """What lies between the track's own time and arrival; None before anything came."""
+        return self._offsets[0][1] if self._offsets else None
+
     def arrival_s(self, media_s: float, now_s: float) -> float:
         """The arrival of what lies at `media_s` of the track and came in at `now_s`."""
         offset_s = now_s - media_s

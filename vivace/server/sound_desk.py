@@ -71,13 +71,16 @@ class SoundDesk:
 
     def push(self, samples: Samples, media_s: float) -> None:
         """Take samples in; `media_s` is the time of the first one on the track's own clock."""
-        if self._is_closed:
-            return
-        now_s = self._clock()
         # the end of the samples is what has just arrived
         end_s = media_s + len(samples) / RATE_HZ
-        self._delay.push(samples, self._arrivals.arrival_s(end_s, now_s) - (end_s - media_s))
-        self._last_in_s = now_s
+        self.push_arrived(samples, self._arrivals.arrival_s(end_s, self._clock()) - (end_s - media_s))
+
+    def push_arrived(self, samples: Samples, arrived_s: float) -> None:
+        """Take samples in that belong to a picture which arrived together with the first of them."""
+        if self._is_closed:
+            return
+        self._delay.push(samples, arrived_s)
+        self._last_in_s = self._clock()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="sound")
 

@@ -49,7 +49,9 @@ async function start() {
   byId("change-source").hidden = false;
   byId("flip-camera").hidden = !source.canFlip;
   byId("edited-hint").textContent = "The model is warming to it …";
-  document.querySelector(".panes").classList.add("has-source");
+  const panes = document.querySelector(".panes");
+  panes.classList.add("has-source");
+  panes.classList.remove("is-steering");
   if (page.link) return restartTransport();
   setState("waiting", "opening");
   const before = keptSession.load();
@@ -98,6 +100,8 @@ async function join(opened) {
 // Take over the controls of a session that has a source elsewhere.
 async function steer(session, key) {
   setState("waiting", "opening");
+  document.querySelector(".panes").classList.add("is-steering");
+  byId("pick-lead").textContent = "Edit something else?";
   byId("pick-hint").textContent = "This session has a source of its own; one chosen here takes its place.";
   const answer = await fetch(new URL(`sessions/${session}`, root)).catch(() => null);
   if (!answer?.ok) {
@@ -154,14 +158,15 @@ async function useWebRtc() {
   const { session, key, fps, ice_servers: ice } = page.session;
   const hasSound = byId("sound").checked;
   const sound = hasSound ? await source.soundTrack() : null;
-  if (hasSound && !sound) toast("this source has no sound", true);
-  // a page that only steers has no source of its own
+  // a page that only steers has no source of its own, and hears that of the session
+  const isHeard = sound !== null || (hasSound && !source.kind);
+  if (hasSound && !isHeard) toast("this source has no sound", true);
   const track = source.kind ? source.track(fps) : null;
   let publisher = null;
   try {
     publisher = track && await publish(root, session, key, [track.track, sound], ice);
-    byId("edited-video").muted = !sound;
-    const player = await play(root, session, byId("edited-video"), ice, sound !== null);
+    byId("edited-video").muted = !isHeard;
+    const player = await play(root, session, byId("edited-video"), ice, isHeard);
     page.rtc = { publisher, player, track };
   } catch (error) {
     publisher?.close();
@@ -205,6 +210,9 @@ const takers = {
     page.isRecording = message.is_recording;
     page.upcoming = new Map(message.timeline.map((one) => [one.prompt_id, one]));
     if (!page.past.length) page.past = [{ prompt: message.prompt, frame: null }];
+    const prompt = byId("prompt");
+    // what nobody has written here would change the session when it is applied
+    if (prompt.value === prompt.defaultValue) prompt.value = message.prompt;
     byId("seed").value = message.seed;
     byId("steps").value = message.steps ?? "";
     showStrength(message.strength);

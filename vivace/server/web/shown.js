@@ -118,9 +118,15 @@ export function showNumbers({ stats, over, delayMs, frame, numLeftOut, hasLink, 
   byId("over").textContent = over;
   lines.fps.add(stats.fps_out);
   if (delayMs !== null) lines.delay.add(delayMs);
+  byId("steps-taken").textContent = stats.steps === null ? "–" : stats.steps;
+  const isSlowed = stats.steps !== null && stats.steps < stats.steps_wanted;
+  byId("steps-of").textContent = isSlowed ? `of ${stats.steps_wanted}` : "";
   byId("rate-note").textContent =
     `The model edits ${stats.native_fps} frames a second; the source is brought to that rate by its timestamps` +
-    (stats.frames_dropped ? `, and ${stats.frames_dropped} frames were left out because the model was busy.` : ".");
+    (stats.frames_dropped ? `, and ${stats.frames_dropped} frames were left out because the model was busy.` : ".") +
+    (isSlowed
+      ? ` ${stats.steps} of ${stats.steps_wanted} steps: this machine is slower than ${stats.native_fps} FPS.`
+      : "");
   for (const button of document.querySelectorAll("[data-rewind]")) {
     button.disabled = !hasLink || stats.rewind_s < 0.5;
   }
