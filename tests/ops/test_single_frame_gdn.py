@@ -63,7 +63,8 @@ def test_they_serve_single_frames_without_a_gradient(monkeypatch):
     gated_frame_gdn(given, (1,))
     assert len(asked) == 1
     assert gated_frame_gdn(given._replace(value=given.value.clone().requires_grad_()), (1,))[0].requires_grad
-    assert gated_frame_gdn(GdnProjections(*(x.double() if x.is_floating_point() else x for x in given)), (1,))
+    wide = GdnProjections(*(x.double() if x.is_floating_point() else x for x in given))
+    assert gated_frame_gdn(wide, (1,))[0].dtype == torch.float64
     assert len(asked) == 1
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from vivace.core.errors import ConfigError
 from vivace.layers.norm import RmsNorm
+from vivace.layers.packed import PackedLinear
 from vivace.layers.quantized import applied
 from vivace.layers.rope import PastRotation, Rotation, rotation_table
 from vivace.ops.attention import attend
@@ -62,6 +63,7 @@ class SinkWindowAttention(nn.Module):
         self.key_norm = RmsNorm(dim, eps=1e-5)
         self.output_gate = nn.Linear(dim, dim)
         self.project = nn.Linear(dim, dim)
+        self.joined: PackedLinear | None = None
         nn.init.zeros_(self.output_gate.weight)
         nn.init.constant_(self.output_gate.bias, 1.0)
 
@@ -94,7 +96,11 @@ class SinkWindowAttention(nn.Module):
             origin: Latent frame that stands at position 0 in `table`.
             rows: The tokens in 8 bits, for a layer whose products take them.
         """
-        query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
+        if self.joined is not None:
+            query, key, value, gate = self.joined(x).chunk(4, dim=-1)
+        else:
+            query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
+            gate = self.output_gate(x)
         rotated_query = normed_rotated_heads(query, self.query_norm.weight, table, self.query_norm.eps)
         key = self.key_norm(key)
         rotated_key = normed_rotated_heads(key, None, table, self.key_norm.eps)
@@ -114,7 +120,11 @@ class SinkWindowAttention(nn.Module):
                 cache, _ = cache.evict(self.spec.num_sink_frames, self.spec.window_frames)
             first += frames
         out = rearrange(torch.cat(outputs, dim=2), "b heads t s d -> b t s (heads d)")
-        return self.project(out * F.silu(self.output_gate(x)).to(out.dtype)), cache
+        return self.project(out * F.silu(gate).to(out.dtype)), cache
+
+    def pack(self, num_rows: int) -> None:
+        """Let one product with packed weights give queries, keys, values and gates."""
+        self.joined = PackedLinear.of((self.qkv, self.output_gate), num_rows)
 
     def past_rotation(
         self, cache: SinkWindowCache, start: int, size: tuple[int, int], origin: int = 0
