@@ -8,6 +8,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vivace.layers.last_result import LastResult
 from vivace.layers.packed import PackedLinear
 from vivace.layers.quantized import Format, QuantizedLinear, applied
 from vivace.ops.depthwise_glu import silu_depthwise_glu
@@ -45,6 +46,7 @@ class GluConvFeedForward(nn.Module):
         self.temporal = nn.Parameter(torch.zeros(3, dim, dim))
         self.taps: nn.ModuleList | None = None
         self._packed: _PackedEnd | None = None
+        self._earlier = LastResult()
 
     def forward(
         self,
@@ -66,13 +68,14 @@ class GluConvFeedForward(nn.Module):
         if state is None:
             left = glued.new_zeros(*glued.shape[:1], 1, glued.shape[2], x.shape[-1])
         else:
-            left = rearrange(state.frames, "b c t h w -> b t (h w) c").to(glued.dtype)
             if self._packed is not None and glued.shape[1] == 1:
-                earlier = self._packed.earlier(left)
+                # all denoising steps of a chunk look back to the same frame
+                earlier = self._earlier.of(self._product_with_earlier, state.frames)
                 if not write:
                     return self._packed.contract_and_center.plus(glued, earlier), state
                 y = self._packed.contract(glued)
                 return y + self._packed.center.plus(y, earlier), _tail(y, size)
+            left = _tokens(state).to(glued.dtype)
         y = self._contract_behind(left, glued)
         out = self._temporal(y, chunks)
         return out, _tail(y[:, -1:], size)
@@ -87,6 +90,10 @@ class GluConvFeedForward(nn.Module):
                 for weight in (contract, center, earlier, both.to(contract.dtype))
             )
         )
+
+    def _product_with_earlier(self, frames: Float[Tensor, "b c 1 h w"]) -> Float[Tensor, "b 1 s dim"]:
+        assert self._packed is not None
+        return self._packed.earlier(_tokens(ConvTail(frames)))
 
     def quantize_temporal(self, to: Format) -> None:
         """Round the three products of the temporal convolution; its parameter is gone afterwards."""
@@ -136,3 +143,7 @@ class GluConvFeedForward(nn.Module):
 
 def _tail(y: Float[Tensor, "b 1 s dim"], size: tuple[int, int]) -> ConvTail:
     return ConvTail(rearrange(y, "b t (h w) c -> b c t h w", h=size[0], w=size[1]))
+
+
+def _tokens(tail: ConvTail) -> Float[Tensor, "b t s dim"]:
+    return rearrange(tail.frames, "b c t h w -> b t (h w) c")
