@@ -16,3 +16,11 @@ def test_the_first_octave_alone_orders_left_to_right_and_top_to_bottom() -> None
     down, across = grid[:, 0, 1], grid[0, :, 3]  # the cosines
     assert (down[1:] < down[:-1]).all()
     assert (across[1:] < across[:-1]).all()
+
+
+def test_what_serving_made_can_be_trained_with():
+    with torch.inference_mode():
+        place_features(5, 7, 3, torch.device("cpu"))
+    weight = torch.ones(12, requires_grad=True)
+    (place_features(5, 7, 3, torch.device("cpu")) @ weight).sum().backward()
+    assert weight.grad is not None

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.core.errors import ConfigError
+from vivace.layers.last_result import LastResult
 from vivace.layers.norm import RmsNorm
+from vivace.layers.packed import PackedLinear
 from vivace.layers.quantized import applied
-from vivace.layers.rope import PastRotation, Rotation, rotation_table
+from vivace.layers.rope import PastRotation, Rotation, rotate, rotation_table
 from vivace.ops.attention import attend
 from vivace.ops.fp8_linear import Fp8Rows
 from vivace.ops.rotary import joined_rotated
@@ -62,6 +64,8 @@ class SinkWindowAttention(nn.Module):
         self.key_norm = RmsNorm(dim, eps=1e-5)
         self.output_gate = nn.Linear(dim, dim)
         self.project = nn.Linear(dim, dim)
+        self.joined: PackedLinear | None = None
+        self._rotated_past = LastResult()
         nn.init.zeros_(self.output_gate.weight)
         nn.init.constant_(self.output_gate.bias, 1.0)
 
@@ -94,7 +98,11 @@ class SinkWindowAttention(nn.Module):
             origin: Latent frame that stands at position 0 in `table`.
             rows: The tokens in 8 bits, for a layer whose products take them.
         """
-        query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
+        if self.joined is not None:
+            query, key, value, gate = self.joined(x).chunk(4, dim=-1)
+        else:
+            query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
+            gate = self.output_gate(x)
         rotated_query = normed_rotated_heads(query, self.query_norm.weight, table, self.query_norm.eps)
         key = self.key_norm(key)
         rotated_key = normed_rotated_heads(key, None, table, self.key_norm.eps)
@@ -107,14 +115,27 @@ class SinkWindowAttention(nn.Module):
         for index, (frames, queries, rotated, raw, own) in enumerate(zip(chunks, *parts)):
             if index > 0 or past_table is None:
                 past_table = self.past_rotation(cache, start + first, size, origin)
-            keys, values = joined_rotated((cache.key, cache.value), past_table, (rotated, own))
+            keys, values = self._joined_keys((cache.key, cache.value), past_table, (rotated, own))
             outputs.append(_attend(queries, keys, values))
             if write or index + 1 < len(chunks):
                 cache = cache.append(raw, own, start + first)
                 cache, _ = cache.evict(self.spec.num_sink_frames, self.spec.window_frames)
             first += frames
         out = rearrange(torch.cat(outputs, dim=2), "b heads t s d -> b t s (heads d)")
-        return self.project(out * F.silu(self.output_gate(x)).to(out.dtype)), cache
+        return self.project(out * F.silu(gate).to(out.dtype)), cache
+
+    def pack(self, num_rows: int) -> None:
+        """Let one product with packed weights give queries, keys, values and gates."""
+        self.joined = PackedLinear.of((self.qkv, self.output_gate), num_rows)
+
+    def _joined_keys(
+        self, past: tuple[KeptTokens, KeptTokens], table: PastRotation, current: tuple[HeadTokens, HeadTokens]
+    ) -> tuple[Float[Tensor, "b heads all s d"], Float[Tensor, "b heads all s d"]]:
+        if self.joined is None or past[0].shape[2] == 0:
+            return joined_rotated(past, table, current)
+        # all denoising steps of a chunk read the same keys
+        rotated = self._rotated_past.of(rotate, past[0], table)
+        return torch.cat([rotated, current[0]], dim=2), torch.cat([past[1], current[1]], dim=2)
 
     def past_rotation(
         self, cache: SinkWindowCache, start: int, size: tuple[int, int], origin: int = 0
@@ -134,12 +155,7 @@ class SinkWindowAttention(nn.Module):
 def _attend(query: HeadTokens, key: KeptTokens, value: KeptTokens) -> HeadTokens:
     frames = query.shape[2]
     query, key, value = (rearrange(x, "b heads t s d -> b heads (t s) d") for x in (query, key, value))
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        # 2.7 times the speed of the fused CPU kernel at 240 queries and 1440 keys; logits are rounded to bf16
-        weights = torch.softmax(query * query.shape[-1] ** -0.5 @ key.mT, dim=-1)
-        out = weights @ value
-    else:
-        out = attend(query, key, value)
+    out = attend(query, key, value)
     return rearrange(out, "b heads (t s) d -> b heads t s d", t=frames)
 
 

@@ -1,12 +1,15 @@
 """Gated convolutional feed-forward with a temporal convolution that looks back one frame across chunks."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vivace.layers.last_result import LastResult
+from vivace.layers.packed import PackedLinear
 from vivace.layers.quantized import Format, QuantizedLinear, applied
 from vivace.ops.depthwise_glu import silu_depthwise_glu
 from vivace.ops.fp8_linear import Fp8Rows
@@ -15,6 +18,15 @@ from vivace.ops.temporal_sum import temporal_sum
 from vivace.state.conv import ConvTail
 
 FrameTokens = Float[Tensor, "b t s dim"]
+
+
+class _PackedEnd(NamedTuple):
+    """Packed weights of the second half: contraction, taps, and contraction with the centre tap added."""
+
+    contract: PackedLinear
+    center: PackedLinear
+    earlier: PackedLinear
+    contract_and_center: PackedLinear
 
 
 class GluConvFeedForward(nn.Module):
@@ -33,6 +45,8 @@ class GluConvFeedForward(nn.Module):
         self.contract = nn.Linear(hidden_dim, dim, bias=False)
         self.temporal = nn.Parameter(torch.zeros(3, dim, dim))
         self.taps: nn.ModuleList | None = None
+        self._packed: _PackedEnd | None = None
+        self._earlier = LastResult()
 
     def forward(
         self,
@@ -41,21 +55,45 @@ class GluConvFeedForward(nn.Module):
         chunks: Sequence[int],
         size: tuple[int, int],
         *,
+        write: bool = True,
         rows: Fp8Rows | None = None,
     ) -> tuple[FrameTokens, ConvTail]:
         """Transform sum(chunks) latent frames of `size` rows and columns; returns the last as context.
 
-        `rows` are the tokens in 8 bits, for a layer whose products take them.
+        With `write` False the context may be the given one, which spares the work for it. `rows` are the
+        tokens in 8 bits, for a layer whose products take them.
         """
         expanded = applied(self.expand, x, rows)
         glued = silu_depthwise_glu(expanded, self.depthwise.weight, self.depthwise.bias, size)
         if state is None:
             left = glued.new_zeros(*glued.shape[:1], 1, glued.shape[2], x.shape[-1])
         else:
-            left = rearrange(state.frames, "b c t h w -> b t (h w) c").to(glued.dtype)
+            if self._packed is not None and glued.shape[1] == 1:
+                # all denoising steps of a chunk look back to the same frame
+                earlier = self._earlier.of(self._product_with_earlier, state.frames)
+                if not write:
+                    return self._packed.contract_and_center.plus(glued, earlier), state
+                y = self._packed.contract(glued)
+                return y + self._packed.center.plus(y, earlier), _tail(y, size)
+            left = _tokens(state).to(glued.dtype)
         y = self._contract_behind(left, glued)
         out = self._temporal(y, chunks)
-        return out, ConvTail(rearrange(y[:, -1:], "b t (h w) c -> b c t h w", h=size[0], w=size[1]))
+        return out, _tail(y[:, -1:], size)
+
+    def pack(self, num_rows: int) -> None:
+        """Pack the weights of contraction and temporal convolution, for chunks of one frame with a memory."""
+        contract, (earlier, center, _) = self.contract.weight.detach(), self.temporal.detach().mT
+        both = contract.float() + center.float() @ contract.float()
+        self._packed = _PackedEnd(
+            *(
+                PackedLinear(weight, None, num_rows)
+                for weight in (contract, center, earlier, both.to(contract.dtype))
+            )
+        )
+
+    def _product_with_earlier(self, frames: Float[Tensor, "b c 1 h w"]) -> Float[Tensor, "b 1 s dim"]:
+        assert self._packed is not None
+        return self._packed.earlier(_tokens(ConvTail(frames)))
 
     def quantize_temporal(self, to: Format) -> None:
         """Round the three products of the temporal convolution; its parameter is gone afterwards."""
@@ -101,3 +139,11 @@ class GluConvFeedForward(nn.Module):
             return lambda tap, frames: taps[tap].product(rounded[:, frames], y.dtype)
         values, scales = rounded
         return lambda tap, frames: taps[tap].product(Fp8Rows(values[:, frames], scales[:, frames]), y.dtype)
+
+
+def _tail(y: Float[Tensor, "b 1 s dim"], size: tuple[int, int]) -> ConvTail:
+    return ConvTail(rearrange(y, "b t (h w) c -> b c t h w", h=size[0], w=size[1]))
+
+
+def _tokens(tail: ConvTail) -> Float[Tensor, "b t s dim"]:
+    return rearrange(tail.frames, "b c t h w -> b t (h w) c")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.layers.norm import RmsNorm
+from vivace.layers.packed import PackedLinear
 from vivace.layers.quantized import applied
 from vivace.layers.rope import Rotation
 from vivace.ops.fp8_linear import Fp8Rows
@@ -46,6 +47,7 @@ class GdnMixer(nn.Module):
         self.rate_bias = nn.Parameter(torch.full((num_heads,), spec.decay_bias))
         self.output_gate = nn.Linear(dim, dim)
         self.project = nn.Linear(dim, dim)
+        self.joined: PackedLinear | None = None
         for gate, bias in (
             (self.write_strength, spec.beta_bias),
             (self.decay_gate, 0.0),
@@ -74,11 +76,18 @@ class GdnMixer(nn.Module):
 
     def projections(self, x: FrameTokens, table: Rotation, *, rows: Fp8Rows | None = None) -> GdnProjections:
         """All that the tokens say about themselves: queries, keys, values and gates."""
-        query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
-        # one narrow product instead of two, each of which would read all tokens
-        weight = torch.cat([self.write_strength.weight, self.decay_gate.weight])
-        bias = torch.cat([self.write_strength.bias, self.decay_gate.bias])
-        write_logit, decay_logit = F.linear(x, weight, bias).chunk(2, dim=-1)
+        if self.joined is not None:
+            dim, heads = self.project.in_features, self.num_heads
+            query, key, value, output_logit, write_logit, decay_logit = self.joined(x).split(
+                [dim, dim, dim, dim, heads, heads], dim=-1
+            )
+        else:
+            query, key, value = applied(self.qkv, x, rows).chunk(3, dim=-1)
+            # one narrow product instead of two, each of which would read all tokens
+            weight = torch.cat([self.write_strength.weight, self.decay_gate.weight])
+            bias = torch.cat([self.write_strength.bias, self.decay_gate.bias])
+            write_logit, decay_logit = F.linear(x, weight, bias).chunk(2, dim=-1)
+            output_logit = self.output_gate(x)
         return GdnProjections(
             query=query,
             key=key,
@@ -90,5 +99,10 @@ class GdnMixer(nn.Module):
             decay_logit=decay_logit,
             log_rate=self.log_rate,
             rate_bias=self.rate_bias,
-            output_logit=self.output_gate(x),
+            output_logit=output_logit,
         )
+
+    def pack(self, num_rows: int) -> None:
+        """Let one product with packed weights give all that the tokens say about themselves."""
+        layers = self.qkv, self.output_gate, self.write_strength, self.decay_gate
+        self.joined = PackedLinear.of(layers, num_rows)

@@ -1,6 +1,7 @@
 """Where a patch stands in the picture, as features; rotary positions only tell how far patches are apart."""
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,20 @@ def place_features(
 
     Source: Fourier features (Tancik et al. 2020), with octaves as in NeRF (Mildenhall et al. 2020).
     """
+    if device.type == "cpu":
+        # every forward asks for the same; on a GPU a recording keeps them
+        return _cached(rows, columns, num_octaves)
+    return _computed(rows, columns, num_octaves, device)
+
+
+@lru_cache(maxsize=16)
+def _cached(rows: int, columns: int, num_octaves: int) -> Tensor:
+    # training may ask for what serving has made
+    with torch.inference_mode(False):
+        return _computed(rows, columns, num_octaves, torch.device("cpu"))
+
+
+def _computed(rows: int, columns: int, num_octaves: int, device: torch.device) -> Tensor:
     octaves = math.pi * 2.0 ** torch.arange(num_octaves, device=device)
     y, x = ((torch.arange(size, device=device) + 0.5) / size for size in (rows, columns))
     waves = [

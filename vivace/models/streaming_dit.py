@@ -156,7 +156,9 @@ class DitBlock(nn.Module):
             x, self.cross(x, *text, rows=rows), rounds=takes_rows(self.feed_forward.expand)
         )
         tail = None if state is None else state.tail
-        fed, tail = self.feed_forward(normed, tail, place.chunks, place.size, rows=normed_rows)
+        fed, tail = self.feed_forward(
+            normed, tail, place.chunks, place.size, write=place.write, rows=normed_rows
+        )
         return x, Pending(feed.gate, fed), BlockState(memory, tail)
 
     def _mix(

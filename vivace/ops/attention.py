@@ -37,6 +37,11 @@ def attend(
             from vivace.ops.triton_text_attention import text_attention
 
             return text_attention(query, key, value, mask)
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        # twice the speed of the fused CPU kernel at 240 queries and 720 keys, 1.4 times at 32 keys; logits
+        # are rounded to bf16
+        logits = query * query.shape[-1] ** -0.5 @ key.mT
+        return torch.softmax(logits if mask is None else logits + mask, dim=-1) @ value
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and _prefers_cudnn(query.device):
         with sdpa_kernel(_ORDER, set_priority=True):
             return scaled_dot_product_attention(query, key, value, attn_mask=mask)

@@ -22,8 +22,10 @@ def silu_depthwise_glu(
         frames = hidden.flatten(0, 1)
         glued = triton_depthwise.silu_depthwise_glu(frames, weight, bias, rows, columns)
         return glued.unflatten(0, hidden.shape[:2])
-    # a channels-last view of the tokens: the convolution reads them without a copy
-    image = rearrange(F.silu(hidden), "b t (h w) c -> (b t) c h w", h=rows, w=columns)
+    # a channels-last view of the tokens: the convolution reads them without a copy. In two steps: one
+    # would give a single frame a stride that torch takes for channels-first, and copies there and back
+    image = rearrange(F.silu(hidden), "b t (h w) c -> (b t) h w c", h=rows, w=columns)
+    image = rearrange(image, "n h w c -> n c h w")
     mixed = F.conv2d(image, weight, bias, padding=1, groups=weight.shape[0])
     value, gate = rearrange(mixed, "(b t) c h w -> b t (h w) c", b=hidden.shape[0]).chunk(2, dim=-1)
     return value * F.silu(gate)

@@ -1,4 +1,4 @@
-"""Where Triton kernels serve: CUDA tensors, and Triton installed; most kernels give no gradient."""
+"""Where faster forms serve: Triton kernels on CUDA tensors, fewer operations on CPUs; few have a backward."""
 
 from functools import lru_cache
 from importlib.util import find_spec
@@ -10,10 +10,18 @@ from torch import Tensor
 def serves(*tensors: Tensor | None) -> bool:
     """Whether fused kernels without a backward can take these tensors."""
     present = [tensor for tensor in tensors if tensor is not None]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present):
+    if _wants_gradient(present):
         return False
     # kernels compute in fp32, so fp64 is not for them
     return all(x.is_cuda and x.dtype != torch.float64 for x in present) and _has_triton()
+
+
+def serves_on_cpu(*tensors: Tensor | None) -> bool:
+    """Whether forms for CPUs, which compute in fp32 and without a backward, can take these tensors."""
+    present = [tensor for tensor in tensors if tensor is not None]
+    if _wants_gradient(present):
+        return False
+    return all(x.device.type == "cpu" and x.dtype != torch.float64 for x in present)
 
 
 def trains(*tensors: Tensor | None) -> bool:
@@ -25,6 +33,10 @@ def trains(*tensors: Tensor | None) -> bool:
     if torch.compiler.is_compiling():
         return False
     return all(x.is_cuda and x.dtype != torch.float64 for x in present) and _has_triton()
+
+
+def _wants_gradient(tensors: list[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vivace.ops.fp8_linear import Fp8Rows, quantize_tokens
-from vivace.ops.kernel_choice import serves
+from vivace.ops.kernel_choice import serves, serves_on_cpu
 from vivace.ops.rotary import rotate
 
 FrameTokens = Float[Tensor, "b t s dim"]
@@ -23,6 +23,9 @@ def modulated_norm(
         from vivace.ops.triton_rows import residual_norm
 
         return residual_norm(x, None, None, shift, scale, eps).normed
+    if shift.numel() == x.shape[-1] and serves_on_cpu(x, shift, scale):
+        # one noise level for all frames: a plain layer norm, which is one kernel
+        return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten(), eps)
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)
 
 
@@ -143,7 +146,17 @@ def rms_norm(
 
         rows = x.reshape(1, -1, x.shape[-1])
         return rms_rotate(rows, weight, None, x.shape[-1], eps).view(x.shape)
+    if serves_on_cpu(x, weight):
+        # torch has no kernel of its own for it: this is half of the operations that it would take
+        wide = x.float()
+        return (wide * inverse_rms(wide, eps)).mul_(weight).to(x.dtype)
     return F.rms_norm(x.float(), weight.shape, weight.float(), eps).to(x.dtype)
+
+
+def inverse_rms(x: Float[Tensor, "... dim"], eps: float) -> Float[Tensor, "... 1"]:
+    """1 / sqrt(mean of the squares of a row + eps), without autograd."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
 
 
 def normed_rotated_heads(

@@ -1,7 +1,7 @@
 """Frame-wise gated delta rule: `naive` is the definition, `chunked` the matmul form that runs everywhere.
 
 On a GPU `triton_forward` fuses a whole layer around it where no gradient is wanted, and `triton_training` has
-kernels with a gradient.
+kernels with a gradient. On a CPU `single_frame` does so for chunks of one frame.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vivace.ops.frame_gdn import chunked
+from vivace.ops.frame_gdn import chunked, single_frame
 from vivace.ops.frame_gdn.inputs import FrameGdnInputs
 from vivace.ops.frame_gdn.projections import GdnProjections
-from vivace.ops.kernel_choice import serves, trains
+from vivace.ops.kernel_choice import serves, serves_on_cpu, trains
 
 __all__ = ["FrameGdnInputs", "GdnProjections", "frame_gdn", "gated_frame_gdn"]
 
@@ -50,6 +50,8 @@ def gated_frame_gdn(
         from vivace.ops.frame_gdn import triton_forward
 
         return triton_forward.forward(projections, chunks, numerator, denominator)
+    if sum(chunks) == 1 and serves_on_cpu(*projections, numerator, denominator):
+        return single_frame.forward(projections, numerator, denominator)
     # as in the kernel, norms and gates are fp32 under autocast too
     with torch.autocast(projections.value.device.type, enabled=False):
         mixed, numerator, denominator = frame_gdn(projections.inputs(), chunks, numerator, denominator)
