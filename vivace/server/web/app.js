@@ -1,6 +1,7 @@
 // The page: a session, its connection, and what people press. What they see is in shown.js.
 
 import { PRESETS, rememberPrompt, setUpAsking } from "./asking.js";
+import { stayAwake } from "./awake.js";
 import { keptSession } from "./kept.js";
 import { Link, openSession } from "./link.js";
 import { onDrop, onKeys } from "./press.js";
@@ -49,9 +50,8 @@ async function start() {
   byId("change-source").hidden = false;
   byId("flip-camera").hidden = !source.canFlip;
   byId("edited-hint").textContent = "The model is warming to it …";
-  const panes = document.querySelector(".panes");
-  panes.classList.add("has-source");
-  panes.classList.remove("is-steering");
+  const { classList } = document.querySelector(".panes");
+  classList.replace("is-steering", "has-source") || classList.add("has-source");
   if (page.link) return restartTransport();
   setState("waiting", "opening");
   const before = keptSession.load();
@@ -339,12 +339,6 @@ function snapshot() {
   savePicture(canvas, `vivace-${page.shownFrame ?? Date.now()}.png`);
 }
 
-// A phone that sleeps takes its camera with it.
-async function stayAwake() {
-  page.wakeLock ??= await navigator.wakeLock?.request("screen").catch(() => null);
-  page.wakeLock?.addEventListener("release", () => { page.wakeLock = null; }, { once: true });
-}
-
 async function choose(use) {
   try {
     await use();
@@ -362,9 +356,8 @@ function fullScreen() {
 
 function changeControls() {
   if (!page.link) return;
-  const steps = Number(byId("steps").value) || null;
-  const strength = Number(byId("strength").value) / 100;
-  order({ type: "set_controls", steps, seed: Number(byId("seed").value) || 0, strength });
+  const [steps, seed, strength] = ["steps", "seed", "strength"].map((name) => Number(byId(name).value));
+  order({ type: "set_controls", steps: steps || null, seed: seed || 0, strength: strength / 100 });
 }
 
 function canPress(key) {
