@@ -93,7 +93,7 @@ class GluConvFeedForward(nn.Module):
 
     def _product_with_earlier(self, frames: Float[Tensor, "b c 1 h w"]) -> Float[Tensor, "b 1 s dim"]:
         assert self._packed is not None
-        return self._packed.earlier(_tokens(ConvTail(frames)))
+        return self._packed.earlier(_tokens(ConvTail(frames)).to(self.temporal.dtype))
 
     def quantize_temporal(self, to: Format) -> None:
         """Round the three products of the temporal convolution; its parameter is gone afterwards."""
