@@ -2,7 +2,7 @@
 
 import copy
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.core.config import read_config, write_config
+from vivace.data.edit_pairs import FamilyPair
 from vivace.data.instructions import sample_instruction
-from vivace.data.more_phrasings import sample_phrasing
+from vivace.data.more_phrasings import more_phrasings, sample_phrasing
 from vivace.data.training_pairs import ALL, TrainingFamily
 from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.shards import export_weights, load_sharded, shard_paths
@@ -110,12 +111,17 @@ class InstructionBank:
     def build(cls, encoder: PromptEncoder, per_family: int, seed: int) -> Self:
         """Draw `per_family` instructions of every family: half in training wordings, half in further ones.
 
-        A quarter is corrupted by typos, lost small words or politeness.
+        No further one comes twice before all came once. A quarter is corrupted by typos, lost small words or
+        politeness.
         """
         rng = random.Random(seed)
         sentences: dict[str, tuple[tuple[int, ...], ...]] = {}
         for family in ALL:
-            drawn = [_draw(family, rng) for _ in range(per_family)]
+            further = _further(family, rng)
+            drawn = [
+                sample_instruction(family, rng, "train") if number % 2 else next(further)
+                for number in range(per_family)
+            ]
             dressed = [corrupt(each, rng) if rng.random() < 0.25 else each for each in drawn]
             sentences[family.name] = tuple(tuple(encoder.tokenize(each)) for each in dressed)
         return cls(sentences)
@@ -125,10 +131,15 @@ class InstructionBank:
         return list(rng.choice(self.sentences[family.name]))
 
 
-def _draw(family: TrainingFamily, rng: random.Random) -> str:
-    if rng.random() < 0.5:
-        return sample_instruction(family, rng, "train")
-    return sample_phrasing(family, rng)
+def _further(family: TrainingFamily, rng: random.Random) -> Iterator[str]:
+    """Further wordings without end."""
+    if isinstance(family, FamilyPair):
+        while True:
+            yield sample_phrasing(family, rng)
+    lines = list(more_phrasings(family))
+    while True:
+        rng.shuffle(lines)
+        yield from lines
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
