@@ -6,7 +6,7 @@ from torch import Tensor
 
 from graph_stand_ins import RerunGraphs, RerunSteps
 from toy_model import write_toy_model
-from vivace.catalog.load import load_pipeline
+from vivace.catalog.load import find_folder, load_networks, load_pipeline
 from vivace.core.errors import ConfigError, StateError
 from vivace.core.grid import ChunkPlan
 from vivace.pipelines.edit import EditPipeline
@@ -22,7 +22,10 @@ FRAMES = 33
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> EditPipeline:
-    return load_pipeline(write_toy_model(tmp_path_factory.mktemp("toy")), "cpu", "fp32")
+    """As on a GPU: without the packed weights that CPUs get."""
+    device, folder = torch.device("cpu"), find_folder(write_toy_model(tmp_path_factory.mktemp("toy")))
+    networks = load_networks(folder, device, torch.float32)
+    return EditPipeline(networks.vae, networks.dit, networks.prompts, device=device, dtype=torch.float32)
 
 
 @pytest.fixture
@@ -101,7 +104,8 @@ def test_calls_that_streams_share_are_not_replayed(replayed):
 
 
 def test_graphs_of_another_model_are_refused(plain, tmp_path):
-    other = load_pipeline(write_toy_model(tmp_path / "other"), "cpu", "fp32")
+    folder = find_folder(write_toy_model(tmp_path / "other"))
+    other = load_networks(folder, plain.device, torch.float32)
     with pytest.raises(ConfigError, match="of another model"):
         EditPipeline(
             plain.vae,
@@ -111,6 +115,12 @@ def test_graphs_of_another_model_are_refused(plain, tmp_path):
             dtype=plain.dtype,
             graphs=RerunGraphs(other.dit),
         )
+
+
+def test_packed_weights_are_refused(tmp_path):
+    packed = load_pipeline(write_toy_model(tmp_path / "toy"), "cpu", "fp32")
+    with pytest.raises(ConfigError, match="packed"):
+        RerunGraphs(packed.dit)
 
 
 def test_recordings_of_steps_follow_their_shapes_and_are_dropped_when_there_are_many(plain):

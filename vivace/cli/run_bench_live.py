@@ -222,5 +222,6 @@ def _command(arguments: LiveBenchArguments) -> str:
     words += ["--model", run.model] if run.model != "tiny-edit" else []
     words += ["--device", run.device] if run.device != "auto" else []
     words += ["--precision", run.precision] if run.precision != "auto" else []
+    words += ["--vae-frames", str(run.vae_frames)] if run.vae_frames else []
     words += ["--threads", str(run.threads)] if run.threads else []
     return shlex.join(words)

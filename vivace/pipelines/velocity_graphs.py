@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vivace.core.errors import ConfigError
 from vivace.layers.attention import SoftmaxSpec
+from vivace.layers.packed import PackedLinear
 from vivace.models.streaming_dit import BlockState, DitState, MixerSpec, Rotations, StreamingDit, TextContext
 from vivace.pipelines.graph_pool import GraphPool
 from vivace.state.kv_cache import SinkWindowCache
@@ -83,6 +85,14 @@ class VelocityGraphs:
         max_signatures: int = 4,
         records_starts: bool = True,
     ) -> None:
+        """Record nothing yet.
+
+        Raises:
+            ConfigError: If the model has weights packed for a CPU.
+        """
+        # they come with results kept for tensors that nobody writes into; a replay writes into all of them
+        if any(isinstance(module, PackedLinear) for module in dit.modules()):
+            raise ConfigError("got a model with packed weights, which only serves eagerly; load it without")
         self.dit = dit
         self.records_starts = records_starts
         self.settled_chunks = settled_chunks
