@@ -27,6 +27,7 @@ from vivace.data.training_pairs import ALL, TrainingFamily, make_training_pair
 from vivace.diffusion.flow import add_noise
 from vivace.diffusion.noise import stream_noise
 from vivace.diffusion.sampler import SANA_STREAMING_4_STEPS
+from vivace.layers.attention import additive_mask
 from vivace.models.streaming_dit import DitBlock, TextContext
 from vivace.models.video_vae import VideoVae
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
@@ -112,9 +113,9 @@ class Listener:
     def answers(self, asked: Float[Tensor, "b blocks asked dim"], text: TextContext) -> Tensor:
         """What every block's cross-attention adds to tokens that ask, `b blocks asked dim`."""
         blocks = [block for block in self.editor.dit.blocks if isinstance(block, DitBlock)]
-        hidden = torch.zeros(text.mask.shape, device=asked.device).masked_fill(~text.mask, float("-inf"))
+        mask = additive_mask(text.mask, asked.dtype)
         made = [
-            block.cross(asked[:, index, None], text.keys[index], text.values[index], hidden[:, None, None])
+            block.cross(asked[:, index, None], text.keys[index], text.values[index], mask)
             for index, block in enumerate(blocks)
         ]
         return torch.cat(made, dim=1)
