@@ -116,7 +116,7 @@ def test_flakes_lie_where_the_noise_of_the_same_seed_says():
     video = torch.zeros(1, 3, 9, 192, 320)
     snow = make_pair(video, SNOW, seed=5) - SNOW.edit.base(video)
     noise = stream_noise(5, 0, 3, 48, (12, 20), WEATHER)[0]
-    present = torch.special.ndtr(noise[0, 2]) < 0.62
+    present = torch.special.ndtr(noise[0, 2]) < 0.45
     cells = snow[0, 0, 8].view(12, 16, 20, 16).amax((1, 3)) > 0.05
     near = torch.special.ndtr(noise[4, 2]) < 0.16
     assert torch.equal(cells, present | near)

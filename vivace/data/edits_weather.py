@@ -93,8 +93,8 @@ CELL_PX = 16  # the pixels of a latent at the reference size
 RAW_FRAMES_PER_LATENT = 4
 
 SNOW_LAYERS = (
-    ParticleLayer(noise=FAR_SNOW, radius_px=1.35, length_px=0, share=0.62, opacity=0.85),
-    ParticleLayer(noise=NEAR_SNOW, radius_px=2.7, length_px=0, share=0.16, opacity=0.95),
+    ParticleLayer(noise=FAR_SNOW, radius_px=2.2, length_px=0, share=0.45, opacity=0.9),
+    ParticleLayer(noise=NEAR_SNOW, radius_px=3.6, length_px=0, share=0.16, opacity=0.95),
 )
 SNOW_COLOR = (0.97, 0.98, 1.0)
 RAIN_LAYERS = (ParticleLayer(noise=RAIN, radius_px=0.8, length_px=19, share=0.65, opacity=0.55),)

@@ -80,7 +80,7 @@ class StudentRun:
     pixel_weight: float = 0.3
     motion_weight: float = 0.6
     perceptual_frames: int = 10
-    region_weight: float = 4.0
+    region_weight: float = 6.0
     has_still_noise: bool = True
     instructions_per_family: int = 3000
     words: WordsConfig = field(default_factory=lambda: WordsConfig(naming_weight=0.2))
@@ -100,7 +100,7 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
             local_share=0.3,
             local_weights=(2.0, 2.0, 0.7, 0.7),
             particle_weight=6.0,
-            particle_region_weight=3.0,
+            particle_region_weight=5.0,
         ),
         flow=EditFlowConfig(
             served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08, noisy_share=0.45

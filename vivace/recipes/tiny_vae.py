@@ -119,6 +119,27 @@ def haar_high_bands(video: Video) -> Float[Tensor, "b bands r h2 w2"]:
     return torch.cat([a - b + c - d, a + b - c - d, a - b - c + d], dim=1) / 2
 
 
+def reconstruction_loss(
+    decoded: Video, video: Video, lpips: Lpips, weights: VaeLossWeights, seen: slice
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum of picture errors, and its parts; only the raw frames `seen` go through LPIPS."""
+    perceptual = lpips(pictures(decoded[:, :, seen]), pictures(video[:, :, seen])).mean()
+    with torch.autocast(video.device.type, enabled=False):
+        error = decoded - video
+        pixel = (error.square() + 1e-6).sqrt().mean()
+        motion = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
+        haar = haar_high_bands(error).abs().mean()
+        total = (
+            weights.pixel * pixel
+            + weights.perceptual * perceptual
+            + weights.motion * motion
+            + weights.haar * haar
+        )
+    parts = {"pixel": pixel, "perceptual": perceptual, "motion": motion, "haar": haar}
+    parts["psnr"] = -10 * torch.log10((error.square().mean() / 4).detach())
+    return total, {name: part.detach() for name, part in parts.items()}
+
+
 class VaeObjective:
     """The reconstruction loss of one batch as a function of the place in the run."""
 
@@ -142,28 +163,16 @@ class VaeObjective:
         """The loss of given clips in [-1, 1]; `noise` is added to the latent."""
         config, weights = self.config, self.config.weights
         decoded, latent = self.autoencode(video, noise)
-        decoded, latent = decoded.float(), latent.float()
         first = train_step % config.perceptual_frame_stride
         seen = slice(first, None, config.perceptual_frame_stride)
-        perceptual = self.lpips(pictures(decoded[:, :, seen]), pictures(video[:, :, seen])).mean()
+        total, parts = reconstruction_loss(decoded.float(), video, self.lpips, weights, seen)
         with torch.autocast(video.device.type, enabled=False):
-            error = decoded - video
-            pixel = (error.square() + 1e-6).sqrt().mean()
-            motion = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
-            haar = haar_high_bands(error).abs().mean()
+            latent = latent.float()
             mean = latent.mean(dim=(0, 2, 3, 4))
             deviation = latent.std(dim=(0, 2, 3, 4))
             scale = (mean.square() + (deviation + 1e-4).log().square()).mean()
-            total = (
-                weights.pixel * pixel
-                + weights.perceptual * perceptual
-                + weights.motion * motion
-                + weights.haar * haar
-                + weights.scale * scale
-            )
-        parts = {"pixel": pixel, "perceptual": perceptual, "motion": motion, "haar": haar, "scale": scale}
-        parts["psnr"] = -10 * torch.log10((error.square().mean() / 4).detach())
-        return Loss(total=total, parts={k: v.detach() for k, v in parts.items()}, num_samples=video.shape[0])
+            total = total + weights.scale * scale
+        return Loss(total=total, parts={**parts, "scale": scale.detach()}, num_samples=video.shape[0])
 
     def _noise(self, video: Video, seed: int) -> Tensor:
         spec = self.config.spec
