@@ -109,6 +109,31 @@ def test_a_share_of_whole_chunks_is_under_training_at_least_one_in_every_clip():
         replace(config, noisy_share=1.5)
 
 
+def test_some_memory_is_as_the_last_denoising_step_leaves_it():
+    config = replace(CONFIG, noisy_share=0.4, served_share=1.0, memory_noise=0.0, last_step_share=0.5)
+    given = batch()._replace(memory=batch().source)
+    velocity = ClipVelocity(tiny_dit(), config.chunks(5))
+    steps = [edit_flow_step(velocity, given, config, torch.Generator().manual_seed(i)) for i in range(8)]
+    seen = set[float]()
+    for step in steps:
+        for clip in range(6):
+            levels = step.sigma[clip][~step.is_noisy[clip]].tolist()
+            assert len(set(levels)) <= 1  # a stream is committed in one way
+            seen.update(levels)
+            for frame in range(5):
+                level = step.sigma[clip, frame]
+                clean = (
+                    given.target[clip, :, frame]
+                    if step.is_noisy[clip, frame]
+                    else given.memory[clip, :, frame]
+                )
+                made = (1 - level) * clean + level * given.noise[clip, :, frame]
+                torch.testing.assert_close(step.noisy[clip, :, frame], made)
+    assert seen == {0.0, 0.5}
+    with pytest.raises(ConfigError, match=r"last_step_share 1\.5"):
+        replace(config, last_step_share=1.5)
+
+
 def test_clips_end_on_chunk_borders():
     config = EditFlowConfig(served_sigmas=(1.0,), frames_per_chunk=3, first_chunk_frames=2)
     assert config.chunks(8) == (2, 3, 3)

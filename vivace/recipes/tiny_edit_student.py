@@ -103,7 +103,11 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
             particle_region_weight=5.0,
         ),
         flow=EditFlowConfig(
-            served_sigmas=SANA_STREAMING_4_STEPS, served_share=1.0, memory_noise=0.08, noisy_share=0.45
+            served_sigmas=SANA_STREAMING_4_STEPS,
+            served_share=1.0,
+            memory_noise=0.08,
+            noisy_share=0.45,
+            last_step_share=0.35,
         ),
         trainer=TrainerConfig(
             num_train_steps=num_train_steps,

@@ -44,7 +44,8 @@ class EditFlowConfig:
     few-step sampler visits, the others logit-normal moved by `shift`. `memory_noise` is the largest level of
     noise added to clean memory without telling the model, so that it forgives its own mistakes. With
     `noisy_share` there is no cut: that share of the chunks, drawn one by one, is under training, so that most
-    of them look back on clean memory nearby, as when serving.
+    of them look back on clean memory nearby, as when serving. In `last_step_share` of the clips memory is as
+    a commit by the last denoising step leaves it: at the last of `served_sigmas`, with the model told so.
     """
 
     served_sigmas: tuple[float, ...]
@@ -54,14 +55,16 @@ class EditFlowConfig:
     frames_per_chunk: int = 1
     first_chunk_frames: int = 1
     noisy_share: float | None = None
+    last_step_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.noisy_share is not None and not 0 <= self.noisy_share <= 1:
             raise ConfigError(f"EditFlowConfig: got noisy_share {self.noisy_share}, expected None or 0 to 1")
-        if not 0 <= self.served_share <= 1 or not 0 <= self.memory_noise < 1:
+        shares = self.served_share, self.memory_noise, self.last_step_share
+        if not all(0 <= share <= 1 for share in shares) or self.memory_noise == 1:
             raise ConfigError(
-                f"EditFlowConfig: got served_share {self.served_share} and memory_noise {self.memory_noise}, "
-                "expected shares in [0, 1]"
+                f"EditFlowConfig: got served_share {self.served_share}, memory_noise {self.memory_noise} and "
+                f"last_step_share {self.last_step_share}, expected 0 to 1 (memory_noise below 1)"
             )
 
     def chunks(self, num_frames: int) -> tuple[int, ...]:
@@ -116,6 +119,11 @@ def edit_flow_step(
     noisy = add_noise(batch.target, batch.noise, sigma)
     hidden_level = config.memory_noise * torch.rand(b, 1, generator=generator, device=generator.device)
     memory = add_noise(batch.memory, normal_like(batch.target, generator), hidden_level)
+    if config.last_step_share:
+        drawn = torch.rand(b, 1, generator=generator, device=generator.device) < config.last_step_share
+        level = torch.where(drawn & ~is_noisy, config.served_sigmas[-1], 0.0)
+        memory = add_noise(memory, batch.noise, level)
+        sigma = sigma + level
     x = torch.where(is_noisy[:, None, :, None, None], noisy, memory)
 
     predicted = velocity(torch.cat([x, batch.source], dim=1), sigma, batch.text, batch.text_mask)
