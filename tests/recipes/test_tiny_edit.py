@@ -122,7 +122,7 @@ def test_flakes_lie_where_the_noise_of_the_same_seed_says():
     assert torch.equal(cells, present | near)
 
 
-@pytest.mark.parametrize("stage", ["teacher", "causal"])
+@pytest.mark.parametrize("stage", ["teacher", "causal", "objects"])
 def test_a_stage_trains_exports_and_is_read_back(stage, vae, clips, bank, tmp_path: Path):
     model = editor()
     run = tiny_edit_run(stage, model.dit.spec, 1.0, 2)

@@ -1,11 +1,13 @@
-"""Train the bundled editor `tiny-edit` in three stages: teacher, causal, student.
+"""Train the bundled editor `tiny-edit` in stages: teacher, causal, objects, student.
 
 python -m vivace.recipes.tiny_edit teacher --clips CLIPS --vae VAE --prompts ENCODER --out RUN --minutes 20
 python -m vivace.recipes.tiny_edit causal --start-from RUN/weights --clips CLIPS --vae VAE --out RUN2
-python -m vivace.recipes.tiny_edit_student --start-from RUN2/weights --teacher RUN/weights ...
+python -m vivace.recipes.tiny_edit objects --start-from RUN2/weights --clips CLIPS --vae VAE --out RUN3
+python -m vivace.recipes.tiny_edit_student --start-from RUN3/weights ...
 
 The teacher sees a whole clip at once at one noise level; the causal editor sees the past only, at a noise
-level of its own for every latent frame; the student (`tiny_edit_student`) learns to need few steps.
+level of its own for every latent frame; `objects` shows it many short clips in which the words decide which
+of two things is meant; the student (`tiny_edit_student`) learns to need few steps.
 """
 
 import random
@@ -34,7 +36,7 @@ from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss,
 from vivace.training.objective import Loss
 from vivace.training.trainer import Trainer, TrainerConfig
 
-Stage = Literal["teacher", "causal"]
+Stage = Literal["teacher", "causal", "objects"]
 NUM_LATENT_FRAMES = 13
 
 
@@ -102,6 +104,18 @@ def tiny_edit_run(stage: Stage, spec: DitSpec, minutes: float, num_train_steps: 
     )
     flow = whole if stage == "teacher" else causal
     pool = EditPoolConfig(num_pairs=96, steps_per_pool=24)
+    if stage == "objects":
+        # which thing is meant is decided in a stream's first frames; short clips show more of those a second
+        pool = replace(
+            pool,
+            num_pairs=384,
+            steps_per_pool=12,
+            batch=96,
+            num_raw_frames=5,
+            local_share=0.6,
+            local_weights=(1.0, 4.0, 4.0, 0.5),
+        )
+        trainer = replace(trainer, learning_rate=4e-4, warmup_steps=100)
     return TinyEditRun(stage=stage, spec=spec, pool=pool, flow=flow, trainer=trainer)
 
 
@@ -177,6 +191,7 @@ class Arguments:
         start_from: Folder of an earlier stage's weights.
         train_prompts: Let the prompt encoder learn too.
         corpus: Folder of the prompt encoder's teacher corpus; keeps the encoder near its teacher.
+        batch: Clips a train step; None is the stage's own number.
     """
 
     stage: Annotated[Stage, tyro.conf.Positional]
@@ -189,7 +204,7 @@ class Arguments:
     corpus: Path | None = None
     minutes: float = 20.0
     num_train_steps: int = 20_000
-    batch: int = EditPoolConfig().batch
+    batch: int | None = None
     device: str = "cuda"
 
 
@@ -227,7 +242,8 @@ def main(arguments: Arguments) -> None:
     torch.manual_seed(0)
     model = load_editor(arguments, vae.spec.latent_channels)
     run = tiny_edit_run(arguments.stage, model.dit.spec, arguments.minutes, arguments.num_train_steps)
-    run = replace(run, pool=replace(run.pool, batch=arguments.batch))
+    if arguments.batch is not None:
+        run = replace(run, pool=replace(run.pool, batch=arguments.batch))
     clips = ClipStore.load(arguments.clips, device)
     bank = InstructionBank.build(model.prompts, run.instructions_per_family, run.seed)
     corpus = None if arguments.corpus is None else TeacherCorpus.load(arguments.corpus)
