@@ -52,7 +52,7 @@ def test_each_part_of_a_pullable_model_is_the_file_that_was_meant():
 def test_a_bundled_model_lies_inside_the_package():
     folder = find_folder("tiny-edit")
     assert folder.dit == BUNDLED / "tiny_edit"
-    assert folder.defaults == EditorDefaults(least_denoising_steps=2)
+    assert folder.defaults == EditorDefaults(least_denoising_steps=2, commit="last_step")
     assert folder.defaults.native_area_px == 320 * 192
 
 

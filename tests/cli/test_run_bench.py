@@ -34,7 +34,7 @@ def test_bench_times_every_stage_for_every_precision_and_step_count(run, toy_fol
     (page,) = tmp_path.glob("*-1-threads.md")
     text = page.read_text()
     assert "64x48, bf16, 3 steps, clean_pass" in text
-    assert "--steps 2 3 --precisions fp32 bf16 --commit clean_pass --chunks 3 --warmup 1" in text
+    assert "--steps 2 3 --precisions fp32 bf16 --chunks 3 --warmup 1" in text
     assert "frames per second" in outcome.err
 
 

@@ -28,7 +28,7 @@ BUNDLED = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EditorDefaults:
-    """How a model is meant to be used; the values are those of `tiny-edit`, but for `least_denoising_steps`.
+    """How a model is meant to be used; sizes, chunks and noise are those of `tiny-edit`.
 
     Attributes:
         native_width_px: With the height, the area at which the model was trained.
@@ -102,8 +102,9 @@ class ModelFolder:
             dit=BUNDLED / name,
             video_vae=BUNDLED / "video_vae",
             prompt_encoder=BUNDLED / "prompt_encoder",
-            # its student is trained for 4 and for 2 (vivace/recipes/tiny_edit_student.py:OWN_SIGMAS)
-            defaults=EditorDefaults(least_denoising_steps=2),
+            # its student is trained for 4 steps and for 2, and for either commit
+            # (vivace/recipes/tiny_edit_student.py)
+            defaults=EditorDefaults(least_denoising_steps=2, commit="last_step"),
         )
 
     @classmethod

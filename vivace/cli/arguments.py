@@ -196,9 +196,12 @@ class BenchArguments:
             "frames in to frames out",
         ),
     ] = ("dit", "end_to_end")
-    commit: Annotated[Literal["clean_pass", "last_step"], arg(help="how a chunk enters the memory")] = (
-        "clean_pass"
-    )
+    commit: Annotated[
+        Literal["clean_pass", "last_step"] | None,
+        arg(
+            metavar="{clean_pass,last_step}", help="how a chunk enters the memory; the model's own by default"
+        ),
+    ] = None
     commits: Annotated[
         tuple[Literal["clean_pass", "last_step"], ...],
         arg(

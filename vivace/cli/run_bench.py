@@ -66,7 +66,7 @@ def _measure(arguments: BenchArguments, device: str) -> Iterator[SpeedReport]:
                 width_px=width_px,
                 height_px=height_px,
                 num_denoising_steps=num_steps,
-                commit=arguments.commit,
+                commit=arguments.commit or defaults.commit,
                 num_chunks=arguments.chunks,
                 num_warmup_chunks=arguments.warmup,
             )
@@ -111,14 +111,8 @@ def _command(arguments: BenchArguments) -> str:
     """The command line that repeats the measurement."""
     words = ["vivace", "bench", arguments.model]
     words += ["--steps", *map(str, arguments.steps), "--precisions", *arguments.precisions]
-    words += [
-        "--commit",
-        arguments.commit,
-        "--chunks",
-        str(arguments.chunks),
-        "--warmup",
-        str(arguments.warmup),
-    ]
+    words += ["--commit", arguments.commit] if arguments.commit else []
+    words += ["--chunks", str(arguments.chunks), "--warmup", str(arguments.warmup)]
     words += ["--size", arguments.size] if arguments.size else []
     words += ["--threads", str(arguments.threads)] if arguments.threads else []
     words += ["--random-weights"] if arguments.random_weights else []
