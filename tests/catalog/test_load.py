@@ -18,6 +18,7 @@ from vivace.catalog.model_folder import DIT_SPEC_NAME, ModelFolder
 from vivace.catalog.sampling import editing_sigmas
 from vivace.core.errors import ConfigError, InputError, WeightsError
 from vivace.core.grid import ChunkPlan
+from vivace.layers.packed import PackedConv, PackedLinear, can_pack
 from vivace.pipelines.stream import StreamSettings
 
 
@@ -77,6 +78,19 @@ def test_the_bundled_editor_in_fp8_is_near_the_one_in_bf16():
         # reading and writing steps, of every size that the memory has had
         assert pipeline.graphs.num_recordings() >= 4
     assert 0 < (edits[0] - edits[1]).abs().mean() < 6
+
+
+@pytest.mark.parametrize("has_operators", [True, False])
+def test_on_a_cpu_both_networks_are_packed_where_torch_has_the_operators(
+    toy_folder, monkeypatch, has_operators
+):
+    if not has_operators:
+        monkeypatch.setattr("vivace.catalog.load.can_pack", lambda _: False)
+    elif not can_pack(torch.float32):
+        pytest.skip("this build of torch has no oneDNN")
+    pipeline = load_pipeline(toy_folder, "cpu", "fp32")
+    for network, kind in ((pipeline.dit, PackedLinear), (pipeline.vae, PackedConv)):
+        assert any(isinstance(module, kind) for module in network.modules()) == has_operators
 
 
 def test_random_weights_need_the_specs_only(toy_folder, tmp_path):

@@ -115,6 +115,8 @@ def build_pipeline(
         native = defaults.native_height_px, defaults.native_width_px
         dit.to(place, kind).eval()
         pack_linear_layers(dit, networks.vae.grid.tokens_per_frame(*native, dit.spec.patch_size))
+        networks.vae.to(place, kind).eval()
+        networks.vae.pack()
     # a small model's recordings are small and quickly made, and several streams come back to the same shapes
     is_small = isinstance(networks.vae, VideoVae)
     settled, most = (0, MAX_SMALL_RECORDINGS) if is_small else (2, 4)

@@ -1,11 +1,15 @@
 """Convolutions that look back in time, as one 2-D convolution a call; the last inputs are kept as a value."""
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vivace.core.errors import ConfigError, StateError
+from vivace.layers.packed import PackedConv
 from vivace.state.conv import ConvTail
 
 
@@ -35,24 +39,60 @@ class CausalConv(nn.Module):
         weight = torch.randn_like(self.conv.weight) * self.conv.weight[0].numel() ** -0.5
         self.conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
         self.conv.bias = nn.Parameter(torch.zeros(out_channels))
+        self._packed: PackedConv | None = None
 
     def forward(
-        self, x: Float[Tensor, "b c t h w"], tail: ConvTail | None
+        self, x: Float[Tensor, "b c t h w"], tail: ConvTail | None, *, has_silu: bool = False
     ) -> tuple[Float[Tensor, "b c2 t h w"], ConvTail]:
         """The convolved frames and the tail that the next call needs; `tail` None starts a stream.
+
+        `has_silu` puts SiLU behind the convolution.
 
         Raises:
             StateError: If `tail` belongs to a stream of another shape.
         """
-        batch, num_frames = x.shape[0], x.shape[2]
+        num_frames = x.shape[2]
         if self.tail_frames == 0:
-            y = self.conv(rearrange(x, "b c t h w -> (b t) c h w"))
-            return rearrange(y, "(b t) c h w -> b c t h w", b=batch), ConvTail(x[:, :, :0])
+            return self._convolve(x, has_silu), ConvTail(x[:, :, :0])
         padded = torch.cat([self._past(x, tail), x], dim=2)
-        # Frame t of the stack holds frames t - tail_frames .. t, oldest first.
-        stacked = torch.cat([padded[:, :, i : i + num_frames] for i in range(self.tail_frames + 1)], dim=1)
-        y = self.conv(rearrange(stacked, "b c t h w -> (b t) c h w"))
-        return rearrange(y, "(b t) c h w -> b c t h w", b=batch), ConvTail(padded[:, :, num_frames:].clone())
+        if self._packed is not None:
+            # so that every later tail lies like this one, also where a state from a file did not
+            padded = padded.contiguous(memory_format=torch.channels_last_3d)
+        return self._convolve(padded, has_silu), ConvTail(padded[:, :, num_frames:].clone())
+
+    def add_to_(
+        self, sum_: Float[Tensor, "b c2 t h w"], x: Float[Tensor, "b c t h w"]
+    ) -> Float[Tensor, "b c2 t h w"]:
+        """`sum_` + the convolved frames, for a convolution that does not look back.
+
+        `sum_` is used up: once packed, the layer lets its memory hold the result.
+        """
+        assert self.tail_frames == 0
+        if self._packed is not None:
+            return self._packed.add_to_(sum_, x)
+        return sum_ + self._convolve(x, False)
+
+    def pack(self, order: Sequence[int] | None = None) -> None:
+        """Let packed weights serve on a CPU; the layer can be neither trained, saved nor moved afterwards.
+
+        `order` rearranges the channels that it gives.
+        """
+        wanted = slice(None) if order is None else list(order)
+        weight = rearrange(self.conv.weight, "o (t c) i j -> o c t i j", t=self.tail_frames + 1)
+        assert self.conv.bias is not None
+        self._packed = PackedConv(weight[wanted], self.conv.bias[wanted])
+        del self.conv
+
+    def _convolve(self, x: Float[Tensor, "b c frames h w"], has_silu: bool) -> Float[Tensor, "b c2 t h w"]:
+        if self._packed is not None:
+            return self._packed(x, has_silu=has_silu)
+        if self.tail_frames > 0:
+            num_frames = x.shape[2] - self.tail_frames
+            # frame t of the stack holds frames t - tail_frames .. t, oldest first
+            x = torch.cat([x[:, :, i : i + num_frames] for i in range(self.tail_frames + 1)], dim=1)
+        y = self.conv(rearrange(x, "b c t h w -> (b t) c h w"))
+        y = rearrange(y, "(b t) c h w -> b c t h w", b=x.shape[0])
+        return F.silu(y) if has_silu else y
 
     def _past(self, x: Tensor, tail: ConvTail | None) -> Tensor:
         if tail is None:

@@ -16,6 +16,7 @@ from vivace.core.config import read_config, write_config
 from vivace.core.errors import ConfigError, StateError, WeightsError
 from vivace.core.grid import LatentGrid
 from vivace.layers.causal_conv import CausalConv
+from vivace.layers.pixel_patches import stack_patches, unstack_patches
 from vivace.state.conv import ConvTail
 
 WEIGHTS_NAME = "video_vae.safetensors"
@@ -86,10 +87,10 @@ class _Tails:
         self._given: Iterator[ConvTail] | None = None if tails is None else iter(tails)
         self.next: list[ConvTail] = []
 
-    def run(self, conv: CausalConv, x: Tensor) -> Tensor:
+    def run(self, conv: CausalConv, x: Tensor, *, has_silu: bool = False) -> Tensor:
         if conv.tail_frames == 0:
-            return conv(x, None)[0]
-        y, tail = conv(x, None if self._given is None else next(self._given))
+            return conv(x, None, has_silu=has_silu)[0]
+        y, tail = conv(x, None if self._given is None else next(self._given), has_silu=has_silu)
         self.next.append(tail)
         return y
 
@@ -124,8 +125,9 @@ class _Block(nn.Module):
         y = x
         if self.norm is not None:
             y = self.norm(x)
-        y = tails.run(self.conv_1, F.silu(y))
-        return x + tails.run(self.conv_2, F.silu(y))
+        y = tails.run(self.conv_1, F.silu(y), has_silu=True)
+        # x is what a convolution before this block made: nobody else holds it
+        return self.conv_2.add_to_(x, y)
 
 
 class _Stage(nn.Module):
@@ -183,18 +185,29 @@ class VideoEncoder(nn.Module):
         self.merge_2 = _Merge(eighth.width, sixteenth.width)
         self.at_16 = _Stage(sixteenth, use_norm=True)
         self.leave = CausalConv(sixteenth.width, spec.latent_channels)
+        self._is_packed = False
 
     def forward(
         self, video: Float[Tensor, "b c r h w"], state: EncoderState | None
     ) -> tuple[Float[Tensor, "b c2 t h2 w2"], EncoderState]:
         """`video` holds whole groups (the first frame of a stream already repeated)."""
         tails = _Tails(None if state is None else state.tails)
-        x = rearrange(video, "b c r (h i) (w j) -> b r h w (i j c)", i=PATCH, j=PATCH)
-        x = tails.run(self.enter, rearrange(x, "b r h w c -> b c r h w"))
+        if self._is_packed:
+            x = stack_patches(video, PATCH)
+        else:
+            x = rearrange(video, "b c r (h i) (w j) -> b r h w (i j c)", i=PATCH, j=PATCH)
+            x = rearrange(x, "b r h w c -> b c r h w")
+        x = tails.run(self.enter, x)
         x = self.merge_1(self.at_4(x, tails), tails)
         x = self.merge_2(self.at_8(x, tails), tails)
         x = tails.run(self.leave, self.at_16(x, tails))
         return x, EncoderState(tuple(tails.next))
+
+    def pack(self) -> None:
+        """See `VideoVae.pack`."""
+        self._is_packed = True
+        for conv in _convs_of(self):
+            conv.pack()
 
 
 class VideoDecoder(nn.Module):
@@ -212,6 +225,7 @@ class VideoDecoder(nn.Module):
         self.split_3 = _Split(quarter.width, half.width, frames=1)
         self.at_2 = _Stage(half, use_norm=False)
         self.leave = CausalConv(half.width, 12)
+        self._is_packed = False
 
     def forward(
         self, latent: Float[Tensor, "b c t h w"], state: DecoderState | None
@@ -222,9 +236,24 @@ class VideoDecoder(nn.Module):
         x = self.split_2(self.at_8(x, tails), tails)
         x = self.split_3(self.at_4(x, tails), tails)
         x = tails.run(self.leave, F.silu(self.at_2(x, tails)))
-        x = F.pixel_shuffle(rearrange(x, "b c r h w -> (b r) c h w"), 2)
-        video = rearrange(x, "(b r) c h w -> b c r h w", b=latent.shape[0])
+        if self._is_packed:
+            video = unstack_patches(x, 2)
+        else:
+            x = F.pixel_shuffle(rearrange(x, "b c r h w -> (b r) c h w"), 2)
+            video = rearrange(x, "(b r) c h w -> b c r h w", b=latent.shape[0])
         return video, DecoderState(tuple(tails.next))
+
+    def pack(self) -> None:
+        """See `VideoVae.pack`."""
+        self._is_packed = True
+        # the weights give row, column and colour in the order of `pixel_shuffle`
+        order = torch.arange(12).view(3, 2, 2).permute(1, 2, 0).flatten().tolist()
+        for conv in _convs_of(self):
+            conv.pack(order if conv is self.leave else None)
+
+
+def _convs_of(network: nn.Module) -> list[CausalConv]:
+    return [module for module in network.modules() if isinstance(module, CausalConv)]
 
 
 class VideoVae(nn.Module):
@@ -293,6 +322,16 @@ class VideoVae(nn.Module):
         latent, _ = self.encoder(self._whole_groups(video, True), None)
         decoded, _ = self.decoder(latent + noise, None)
         return decoded[:, :, GROUP - 1 :], latent
+
+    def pack(self) -> None:
+        """Let a trained VAE serve on a CPU with packed weights and fused operations, in its present dtype.
+
+        Apply it last, where `vivace.layers.packed.can_pack` says so: the VAE can be neither trained, saved
+        nor moved afterwards. States are those of the plain VAE, and results differ from its by rounding.
+        """
+        self.requires_grad_(False)
+        self.encoder.pack()
+        self.decoder.pack()
 
     def set_latent_statistics(self, mean: Float[Tensor, "c"], std: Float[Tensor, "c"]) -> None:
         """Store the mean and standard deviation of every latent channel over the training data."""
