@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -82,6 +84,14 @@ def test_work_comes_in_the_order_of_a_chunk(pipeline):
         (result,) = pipeline.run([(stream, work)])
         stream.advance(result.flight, result.memories)
     assert kinds == [Encode, Denoise, Denoise, Commit, Decode] * 2
+
+
+def test_a_step_from_pure_noise_commits_nothing(pipeline):
+    edits = []
+    for commit in ("last_step", "clean_pass"):
+        one_step = replace(settings_of(commit=commit), sigmas=(1.0,))
+        edits.append(edit(pipeline, pipeline.open("night", one_step), film()))
+    assert torch.equal(*edits)
 
 
 def test_committing_on_the_last_step_saves_a_call_and_gives_other_frames(pipeline):

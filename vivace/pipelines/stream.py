@@ -29,7 +29,7 @@ class StreamSettings:
         seed: Decides the noise of every latent frame.
         sigmas: Noise levels of the denoising steps, falling, the first at most 1.
         commit: `clean_pass` writes the memories by an extra call at noise level 0, `last_step` with the last
-            step.
+            step, unless that one starts from pure noise, as a single step does.
         plan: Chunk borders.
     """
 
@@ -147,7 +147,9 @@ class EditStream:
         if flight.next_step < len(sigmas):
             is_last = flight.next_step == len(sigmas) - 1
             sigma_next = 0.0 if is_last else sigmas[flight.next_step + 1]
-            writes = is_last and self.settings.commit == "last_step"
+            # what is written from pure noise would say nothing of the chunk
+            can_write = sigmas[-1] < 1
+            writes = is_last and can_write and self.settings.commit == "last_step"
             return Denoise(flight.chunk, flight.next_step, sigmas[flight.next_step], sigma_next, writes)
         return Decode(flight.chunk) if flight.is_committed else Commit(flight.chunk)
 
