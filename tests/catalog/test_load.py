@@ -85,8 +85,8 @@ def test_on_a_cpu_both_networks_are_packed_where_torch_has_the_operators(
     toy_folder, monkeypatch, has_operators
 ):
     if not has_operators:
-        monkeypatch.setattr("vivace.catalog.load.can_pack", lambda _: False)
-    elif not can_pack(torch.float32):
+        monkeypatch.setattr("vivace.catalog.load.can_pack", lambda *_: False)
+    elif not can_pack(PackedLinear, torch.float32):
         pytest.skip("this build of torch has no oneDNN")
     pipeline = load_pipeline(toy_folder, "cpu", "fp32")
     for network, kind in ((pipeline.dit, PackedLinear), (pipeline.vae, PackedConv)):

@@ -122,11 +122,14 @@ def test_the_cost_is_known_once_every_kind_of_work_was_seen():
     without = expected_cost(latency, size, has_commit=False)
     assert without is not None
     assert without.total_s(4) == pytest.approx(0.6)
+    # a single step starts from pure noise and leaves the memory to a commit
+    assert without.total_s(1) == without.total_s(2) == pytest.approx(0.4)
     # a call that two sessions share takes half of its time for each
     latency.observe(work_kind("Commit", size, is_first=False), 2, 0.3)
     cost = expected_cost(latency, size, has_commit=True)
     assert cost is not None
     assert cost.total_s(4) == pytest.approx(0.75)
+    assert cost.total_s(1) == pytest.approx(0.45)
     assert expected_cost(latency, (64, 32), has_commit=False) is None
 
 

@@ -2,15 +2,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vivace.layers.packed import MAX_PACKED_SHAPES, PackedConv, can_pack
+from vivace.layers.packed import MAX_PACKED_SHAPES, PackedConv, PackedLinear, can_pack
 
-pytestmark = pytest.mark.skipif(not can_pack(torch.float32), reason="this build of torch has no oneDNN")
+pytestmark = pytest.mark.skipif(
+    not can_pack(PackedConv, torch.float32), reason="this build of torch has no oneDNN"
+)
 
 
 @pytest.mark.parametrize("kernel", [(1, 1, 1), (1, 3, 3), (2, 3, 3), (3, 5, 1)])
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 def test_it_is_the_convolution_with_what_surrounds_it(kernel, dtype, limit):
-    if not can_pack(dtype):
+    if not can_pack(PackedConv, dtype):
         pytest.skip("this CPU does not multiply bf16")
     torch.manual_seed(0)
     weight, bias = torch.randn(7, 5, *kernel).to(dtype), torch.randn(7).to(dtype)
@@ -42,5 +44,7 @@ def test_few_layouts_are_kept():
 
 
 def test_nothing_is_packed_where_an_operator_is_missing(monkeypatch):
-    monkeypatch.setattr("vivace.layers.packed._OPERATORS", ("_linear_pointwise", "_gone_in_some_version"))
-    assert not can_pack(torch.float32)
+    operators = {PackedLinear: ("_linear_pointwise",), PackedConv: ("_gone_in_some_version",)}
+    monkeypatch.setattr("vivace.layers.packed._OPERATORS", operators)
+    assert can_pack(PackedLinear, torch.float32)
+    assert not can_pack(PackedConv, torch.float32)

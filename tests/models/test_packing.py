@@ -10,7 +10,9 @@ from vivace.layers.packed import PackedLinear, can_pack
 from vivace.models.packing import pack_linear_layers
 from vivace.models.streaming_dit import DitSpec, StreamingDit
 
-pytestmark = pytest.mark.skipif(not can_pack(torch.float32), reason="this build of torch has no oneDNN")
+pytestmark = pytest.mark.skipif(
+    not can_pack(PackedLinear, torch.float32), reason="this build of torch has no oneDNN"
+)
 
 SPEC = DitSpec(
     in_channels=6,
@@ -50,7 +52,7 @@ def streamed(dit: StreamingDit, sizes: tuple[int, ...], batch: int, dtype: torch
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 def test_a_packed_model_streams_like_the_one_it_was(sizes, batch, dtype, limit):
-    if not can_pack(dtype):
+    if not can_pack(PackedLinear, dtype):
         pytest.skip("this CPU does not multiply bf16")
     packed = copy.deepcopy(dit := model(dtype))
     pack_linear_layers(packed, 24)
@@ -75,4 +77,4 @@ def test_layers_side_by_side_are_one_product():
 
 
 def test_types_without_kernels_are_not_packed():
-    assert not can_pack(torch.float64)
+    assert not can_pack(PackedLinear, torch.float64)

@@ -13,7 +13,9 @@ from vivace.layers.packed import PackedConv, can_pack
 from vivace.models.video_vae import VaeStageSpec, VideoVae, VideoVaeSpec
 from vivace.state.tree import tree_map, tree_tensors
 
-pytestmark = pytest.mark.skipif(not can_pack(torch.float32), reason="this build of torch has no oneDNN")
+pytestmark = pytest.mark.skipif(
+    not can_pack(PackedConv, torch.float32), reason="this build of torch has no oneDNN"
+)
 
 SPEC = VideoVaeSpec(
     latent_channels=6,
@@ -94,7 +96,7 @@ def test_a_stream_can_go_on_with_the_other_vae(order: int) -> None:
 
 
 def test_bf16_is_as_near_to_fp32_as_that_of_the_plain_vae() -> None:
-    if not can_pack(torch.bfloat16):
+    if not can_pack(PackedConv, torch.bfloat16):
         pytest.skip("this CPU does not multiply bf16")
     exact, _ = vaes()
     plain, packed = vaes(torch.bfloat16)

@@ -134,6 +134,25 @@ def test_some_memory_is_as_the_last_denoising_step_leaves_it():
         replace(config, last_step_share=1.5)
 
 
+def test_in_fresh_clips_nothing_but_source_and_words_says_what_is_asked_for():
+    config = replace(CONFIG, noisy_share=0.4, fresh_share=0.5)
+    velocity = ClipVelocity(tiny_dit(), config.chunks(5))
+    given = batch()
+    kinds = set[bool]()
+    for seed in range(6):
+        step = edit_flow_step(velocity, given, config, torch.Generator().manual_seed(seed))
+        is_fresh = (step.sigma == 1).all(1)
+        kinds.update(is_fresh.tolist())
+        assert torch.equal(step.noisy[is_fresh], given.noise[is_fresh])
+        assert step.is_noisy[is_fresh].all()
+    assert kinds == {False, True}
+    always = replace(config, fresh_share=1.0)
+    step = edit_flow_step(velocity, given, always, torch.Generator().manual_seed(0))
+    assert torch.equal(step.noisy, given.noise)
+    with pytest.raises(ConfigError, match=r"fresh_share -0\.1"):
+        replace(config, fresh_share=-0.1)
+
+
 def test_clips_end_on_chunk_borders():
     config = EditFlowConfig(served_sigmas=(1.0,), frames_per_chunk=3, first_chunk_frames=2)
     assert config.chunks(8) == (2, 3, 3)

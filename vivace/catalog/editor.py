@@ -121,7 +121,8 @@ class Editor:
                 None keeps the aspect of the first frame at the model's native area.
             seed: Another seed gives another version of the edit.
             num_denoising_steps: 1 to 8; None is the model's own number.
-            commit: `clean_pass` or `last_step` (faster, less exact memory); None is the model's own.
+            commit: `clean_pass` or `last_step` (a call less; for models trained for it); None is the model's
+                own.
             overlaps: On a GPU, encode, denoise and decode neighbouring chunks at the same time: the same
                 frames at a higher rate, but up to two chunks later.
 

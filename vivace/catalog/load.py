@@ -21,7 +21,7 @@ from vivace.catalog.needs import LARGE_BYTES, check_gpu_room, stream_needs, warn
 from vivace.catalog.random_weights import random_dit, random_ltx2_vae
 from vivace.core.config import Environment, read_config
 from vivace.core.errors import InputError, WeightsError
-from vivace.layers.packed import can_pack
+from vivace.layers.packed import PackedConv, PackedLinear, can_pack
 from vivace.models.adapters.checkpoint import fill
 from vivace.models.gemma_prompts import SPEC_NAME as GEMMA_SPEC_NAME
 from vivace.models.gemma_prompts import GemmaPrompts, GemmaPromptSpec
@@ -110,13 +110,15 @@ def build_pipeline(
     if dtype == "fp8":
         dit.to(place, kind).eval().requires_grad_(False)
         apply_precision(dit.blocks, PrecisionPolicy(default="fp8"))
-    elif not is_cuda and isinstance(networks.vae, VideoVae) and can_pack(kind):
+    elif not is_cuda and isinstance(networks.vae, VideoVae):
         defaults = folder.defaults
         native = defaults.native_height_px, defaults.native_width_px
-        dit.to(place, kind).eval()
-        pack_linear_layers(dit, networks.vae.grid.tokens_per_frame(*native, dit.spec.patch_size))
-        networks.vae.to(place, kind).eval()
-        networks.vae.pack()
+        if can_pack(PackedLinear, kind):
+            dit.to(place, kind).eval()
+            pack_linear_layers(dit, networks.vae.grid.tokens_per_frame(*native, dit.spec.patch_size))
+        if can_pack(PackedConv, kind):
+            networks.vae.to(place, kind).eval()
+            networks.vae.pack()
     # a small model's recordings are small and quickly made, and several streams come back to the same shapes
     is_small = isinstance(networks.vae, VideoVae)
     settled, most = (0, MAX_SMALL_RECORDINGS) if is_small else (2, 4)

@@ -33,7 +33,7 @@ class EditorDefaults:
     Attributes:
         native_width_px: With the height, the area at which the model was trained.
         native_height_px: Height likewise.
-        num_denoising_steps: Model calls a chunk before the commit.
+        num_denoising_steps: Model calls a chunk, a commit of its own not counted.
         least_denoising_steps: The fewest that still give its edits, for live sessions on machines that are
             slower than the stream; None where only `num_denoising_steps` do.
         commit: `clean_pass` writes the memories by one more call, `last_step` with the last step.

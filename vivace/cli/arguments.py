@@ -199,7 +199,9 @@ class BenchArguments:
     commit: Annotated[
         Literal["clean_pass", "last_step"] | None,
         arg(
-            metavar="{clean_pass,last_step}", help="how a chunk enters the memory; the model's own by default"
+            metavar="{clean_pass,last_step}",
+            help="how a chunk enters the memory",
+            help_behavior_hint="(default: the model's own)",
         ),
     ] = None
     commits: Annotated[

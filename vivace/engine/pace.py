@@ -21,14 +21,19 @@ Size = tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class ChunkCost:
-    """Seconds of the engine that a chunk is expected to take: for each denoising step, and for all else."""
+    """Seconds of the engine that a chunk is expected to take: for each denoising step, and for all else.
+
+    Attributes:
+        lone_step_s: What a chunk with a single step takes besides: such a step writes no memory.
+    """
 
     step_s: float
     rest_s: float
+    lone_step_s: float = 0.0
 
     def total_s(self, num_steps: int) -> float:
         """What a chunk with so many steps takes."""
-        return self.rest_s + num_steps * self.step_s
+        return self.rest_s + num_steps * self.step_s + (self.lone_step_s if num_steps == 1 else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def expected_cost(latency: LatencyModel, size: Size, *, has_commit: bool) -> Chu
     Args:
         latency: Durations of works by `work_kind`.
         size: Width and height of the frames.
-        has_commit: Whether a call of its own writes the memories.
+        has_commit: Whether a call of its own writes the memories, also after several steps.
     """
     names = ("Encode", "Decode", "Commit") if has_commit else ("Encode", "Decode")
     rest = [latency.each_s(work_kind(name, size, is_first=False)) for name in names]
@@ -74,7 +79,8 @@ def expected_cost(latency: LatencyModel, size: Size, *, has_commit: bool) -> Chu
     known = [one for one in rest if one is not None]
     if step_s is None or len(known) < len(rest):
         return None
-    return ChunkCost(step_s, sum(known))
+    # a commit is a call like a step
+    return ChunkCost(step_s, sum(known), lone_step_s=0.0 if has_commit else step_s)
 
 
 def steps_in_time(

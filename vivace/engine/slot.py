@@ -155,7 +155,8 @@ class Slot:
             )
             self._stream = EditStream(settings, self._pipeline.vae.grid, source.prompt)
         self._stream.prompt = source.prompt
-        # between chunks the steps are free: no memory depends on how many led to it
+        # between chunks the steps are free: memory is written at noise level 0, or at that of the last step,
+        # which is the same for the numbers of steps that a pace chooses from
         self._stream.settings = replace(self._stream.settings, sigmas=sigmas)
         pictures = [frame.pixels for frame in source.frames]
         self._stream.push(

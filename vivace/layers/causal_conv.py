@@ -1,4 +1,4 @@
-"""Convolutions that look back in time, as one 2-D convolution a call; the last inputs are kept as a value."""
+"""Convolutions that look back in time, as one convolution a call; the last inputs are kept as a value."""
 
 from collections.abc import Sequence
 

@@ -103,19 +103,16 @@ class PackedConv(nn.Module):
         return packed
 
 
-_OPERATORS = (
-    "_reorder_linear_weight",
-    "_linear_pointwise",
-    "_reorder_convolution_weight",
-    "_convolution_pointwise",
-    "_convolution_pointwise_",
-)
+_OPERATORS = {
+    PackedLinear: ("_reorder_linear_weight", "_linear_pointwise"),
+    PackedConv: ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_"),
+}
 
 
-def can_pack(dtype: torch.dtype) -> bool:
-    """Whether this build of torch and this CPU have kernels for packed weights of that type."""
+def can_pack(layer: type[PackedLinear | PackedConv], dtype: torch.dtype) -> bool:
+    """Whether this build of torch and this CPU have kernels for such layers of that type."""
     has_kernels = torch.backends.mkldnn.is_available() and all(
-        hasattr(torch.ops.mkldnn, name) for name in _OPERATORS
+        hasattr(torch.ops.mkldnn, name) for name in _OPERATORS[layer]
     )
     if dtype == torch.bfloat16:
         return has_kernels and torch.ops.mkldnn._is_mkldnn_bf16_supported()

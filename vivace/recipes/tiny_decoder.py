@@ -48,8 +48,8 @@ class DecoderRun:
         batch: Clips a train step.
         num_raw_frames: Raw frames a clip, 1 + 4 k.
         crop_px: Height and width of a clip, a multiple of 16.
-        edited_share: Clips replaced by a programmatic edit of themselves.
-        particle_share: Of these, the share that gets one with snow or rain.
+        edited_share: Clips replaced by a programmatic edit of themselves, in [0, 1].
+        particle_share: Of these, the share in [0, 1] that gets one with snow or rain.
         edit_groups: Different edits in one batch.
         latent_noise: Largest noise added to a latent, in deviations of its channel: an editor's latents are
             not an encoder's.
@@ -71,7 +71,7 @@ class DecoderRun:
 
 
 def decoder_run(minutes: float, num_train_steps: int) -> DecoderRun:
-    """The run that made the bundled decoder, sized for one H200."""
+    """The run that made the bundled decoder, sized for one H200; it had 11 minutes of half of one."""
     return DecoderRun(
         trainer=TrainerConfig(
             num_train_steps=num_train_steps,
@@ -174,7 +174,7 @@ class Arguments:
         lpips: LPIPS weights, safetensors.
         out: Folder of this run; run the command again to resume. Holds the whole VAE at the end.
         eval: Folder of clips that are never trained on.
-        compile: Whether the decoder is compiled.
+        compile: Whether the decoder is compiled, on a GPU.
     """
 
     start_from: Path
@@ -202,7 +202,10 @@ def train_decoder(
         decode = torch.compile(decode, dynamic=False)
     objective = DecoderObjective(run, clips, frozen.requires_grad_(False), lpips, decode)
     trainer = Trainer(run.trainer, vae, objective, out, run, clips.device)
-    print(trainer.fit())
+    result = trainer.fit()
+    print(result)
+    if not result.is_finished:
+        raise SystemExit(f"stopped before the end, nothing is exported; run it again to resume from {out}")
     vae.load_state_dict(vae.state_dict() | trainer.inference_weights())
     vae.to(torch.bfloat16).eval().save(out)
     return vae
@@ -210,12 +213,17 @@ def train_decoder(
 
 def main(arguments: Arguments) -> None:
     """Train, export and measure."""
+    if arguments.out.resolve() == arguments.start_from.resolve():
+        raise SystemExit(
+            f"got {arguments.out} for both folders; name another one than --start-from for --out"
+        )
     run = decoder_run(arguments.minutes, arguments.num_train_steps)
     arguments.out.mkdir(parents=True, exist_ok=True)
     clips = ClipStore.load(arguments.data, arguments.device, sampling=run.sampling)
     lpips = Lpips.load(arguments.lpips).to(arguments.device)
     old = VideoVae.load(arguments.start_from)
-    vae = train_decoder(run, old, clips, lpips, arguments.out, use_compile=arguments.compile)
+    use_compile = arguments.compile and clips.device.type == "cuda"
+    vae = train_decoder(run, old, clips, lpips, arguments.out, use_compile=use_compile)
     if arguments.eval is not None:
         held_out = ClipStore.load(arguments.eval, arguments.device)
         metrics = evaluate(vae, lpips, held_out, arguments.out)

@@ -7,7 +7,8 @@ python -m vivace.recipes.tiny_edit_student --start-from RUN3/weights ...
 
 The teacher sees a whole clip at once at one noise level; the causal editor sees the past only, at a noise
 level of its own for every latent frame; `objects` shows it many short clips in which the words decide which
-of two things is meant; the student (`tiny_edit_student`) learns to need few steps.
+of two things is meant (the bundled weights have not been through it); the student (`tiny_edit_student`)
+learns to need few steps.
 """
 
 import random
@@ -105,7 +106,9 @@ def tiny_edit_run(stage: Stage, spec: DitSpec, minutes: float, num_train_steps: 
     flow = whole if stage == "teacher" else causal
     pool = EditPoolConfig(num_pairs=96, steps_per_pool=24)
     if stage == "objects":
-        # which thing is meant is decided in a stream's first frames; short clips show more of those a second
+        # which thing is meant is decided from pure noise in a stream's first frames: short clips show more of
+        # those a second, and neither memory nor less noise may tell
+        flow = replace(causal, noisy_share=0.45, last_step_share=0.35, fresh_share=0.8)
         pool = replace(
             pool,
             num_pairs=384,

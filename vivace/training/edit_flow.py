@@ -46,6 +46,9 @@ class EditFlowConfig:
     `noisy_share` there is no cut: that share of the chunks, drawn one by one, is under training, so that most
     of them look back on clean memory nearby, as when serving. In `last_step_share` of the clips memory is as
     a commit by the last denoising step leaves it: at the last of `served_sigmas`, with the model told so.
+    In `fresh_share` of the clips every frame is at the first of `served_sigmas`, so that only source and
+    words say what is asked for: elsewhere less noise, or memory, tells a model which of two things is meant,
+    and it need not listen.
     """
 
     served_sigmas: tuple[float, ...]
@@ -56,15 +59,19 @@ class EditFlowConfig:
     first_chunk_frames: int = 1
     noisy_share: float | None = None
     last_step_share: float = 0.0
+    fresh_share: float = 0.0
 
     def __post_init__(self) -> None:
+        if not self.served_sigmas:
+            raise ConfigError("EditFlowConfig: got no served_sigmas, expected at least one noise level")
         if self.noisy_share is not None and not 0 <= self.noisy_share <= 1:
             raise ConfigError(f"EditFlowConfig: got noisy_share {self.noisy_share}, expected None or 0 to 1")
-        shares = self.served_share, self.memory_noise, self.last_step_share
+        shares = self.served_share, self.memory_noise, self.last_step_share, self.fresh_share
         if not all(0 <= share <= 1 for share in shares) or self.memory_noise == 1:
             raise ConfigError(
-                f"EditFlowConfig: got served_share {self.served_share}, memory_noise {self.memory_noise} and "
-                f"last_step_share {self.last_step_share}, expected 0 to 1 (memory_noise below 1)"
+                f"EditFlowConfig: got served_share {self.served_share}, memory_noise {self.memory_noise}, "
+                f"last_step_share {self.last_step_share} and fresh_share {self.fresh_share}, expected 0 to 1 "
+                "(memory_noise below 1)"
             )
 
     def chunks(self, num_frames: int) -> tuple[int, ...]:
@@ -114,6 +121,10 @@ def edit_flow_step(
         drawn = torch.rand(b, len(chunks), generator=generator, device=generator.device) < config.noisy_share
         # at least one chunk of every clip is under training
         is_noisy = drawn.scatter(1, first_noisy, True)[:, chunk_of_frame]
+    if config.fresh_share:
+        is_fresh = torch.rand(b, 1, generator=generator, device=generator.device) < config.fresh_share
+        is_noisy = is_noisy | is_fresh
+        sigma_of_chunk = torch.where(is_fresh, config.served_sigmas[0], sigma_of_chunk)
     sigma = torch.where(is_noisy, sigma_of_chunk[:, chunk_of_frame], 0.0)
 
     noisy = add_noise(batch.target, batch.noise, sigma)
