@@ -138,6 +138,7 @@ def sweep() -> None:
             far = " ".join(f"{relative(a, b):.1e}" for a, b in zip(work(), wanted))
             note = f"{far}  {by_kernel(work)}"
         except Exception:
+            # tiles that this GPU cannot hold; `attempt` says what went wrong
             note = ""
         attempt(name, work, note)
     print("== SiLU, depthwise 3x3, GLU: (3, 880, 13440)")

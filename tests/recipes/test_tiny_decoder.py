@@ -1,20 +1,22 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import pytest
 import torch
 
+from vae_runs import small_lpips, small_store
 from vivace.core.config import from_json, to_json
-from vivace.data.clips import ClipStore
-from vivace.models.perceptual import Lpips
 from vivace.models.video_vae import VaeStageSpec, VideoVae, VideoVaeSpec
 from vivace.recipes.tiny_decoder import (
-    DecoderRun,
-    decoder_batch,
-    decoder_run,
+    LIGHT_DECODER,
+    Arguments,
+    GivenLatents,
+    main,
+    tiny_decoder,
     train_decoder,
     with_decoder,
 )
+from vivace.recipes.tiny_vae import TinyVaeConfig
 
 STAGE = VaeStageSpec(width=4, num_blocks=1, has_memory=True)
 DEEP = VaeStageSpec(width=4, num_blocks=3, has_memory=True)
@@ -29,22 +31,18 @@ def old_vae() -> VideoVae:
     return vae
 
 
-def small_run(**changes: object) -> DecoderRun:
-    run = decoder_run(5.0, 2)
-    trainer = replace(run.trainer, warmup_steps=0, log_every=1, autocast="none", ema_decay=None)
-    return replace(
-        run, trainer=trainer, decoder=LIGHT, batch=4, num_raw_frames=5, crop_px=32, edit_groups=2, **changes
+def small_run(num_train_steps: int = 2) -> TinyVaeConfig:
+    run = tiny_decoder(old_vae(), 5.0)
+    trainer = replace(
+        run.trainer,
+        num_train_steps=num_train_steps,
+        warmup_steps=0,
+        log_every=1,
+        autocast="none",
+        ema_decay=None,
     )
-
-
-def small_store() -> ClipStore:
-    clip = np.random.default_rng(0).integers(0, 256, (9, 40, 48, 3), dtype=np.uint8)
-    return ClipStore([("a", "clip", clip), ("b", "still", clip[:1])])
-
-
-def small_lpips() -> Lpips:
-    torch.manual_seed(1)
-    return Lpips()
+    spec = replace(run.spec, decoder=LIGHT)
+    return replace(run, trainer=trainer, spec=spec, batch=4, num_raw_frames=5, crop_px=32, edit_groups=2)
 
 
 def test_a_new_decoder_starts_from_what_it_shares():
@@ -64,6 +62,19 @@ def test_a_new_decoder_starts_from_what_it_shares():
     assert torch.equal(*(vae.decode(latent, None)[0] for vae in (old, same)))
 
 
+def test_given_latents_are_decoded_as_the_vae_does_and_leave_gradients_to_the_decoder_alone():
+    old = old_vae()
+    new = with_decoder(old, SPEC.decoder)
+    video = torch.rand(2, 3, 5, 32, 32) * 2 - 1
+    decoded, latent = GivenLatents(old, new.decoder)(video, torch.zeros(2, 4, 2, 2, 2))
+    wanted, _ = old.encode(video, None)
+    assert torch.equal(latent, wanted)
+    torch.testing.assert_close(decoded.clamp(-1, 1), old.decode(wanted, None)[0])
+    decoded.mean().backward()
+    assert new.decoder.leave.conv.weight.grad is not None
+    assert new.encoder.leave.conv.weight.grad is None
+
+
 def test_two_train_steps_change_the_decoder_and_keep_the_latents(tmp_path: Path):
     old = old_vae()
     start = with_decoder(old, LIGHT).state_dict()
@@ -76,13 +87,15 @@ def test_two_train_steps_change_the_decoder_and_keep_the_latents(tmp_path: Path)
     assert {n for n in start if n.startswith("decoder") and n.endswith("conv.weight")} <= changed
 
 
-def test_a_batch_is_a_pure_function_of_the_seed_with_the_shares_of_the_run():
-    run, store = small_run(edited_share=0.5, particle_share=1.0), small_store()
-    video = decoder_batch(run, store, 9)
-    assert torch.equal(video, decoder_batch(run, store, 9))
-    plain = decoder_batch(replace(run, edited_share=0.0), store, 9)
-    assert (video != plain).flatten(1).any(dim=1).tolist() == [False, False, True, True]
+def test_the_run_keeps_the_latents_of_the_old_vae_and_survives_json():
+    run = tiny_decoder(old_vae(), 3.0)
+    assert (run.spec.encoder, run.spec.latent_channels) == (SPEC.encoder, SPEC.latent_channels)
+    assert run.spec.decoder == LIGHT_DECODER
+    assert run.weights.scale == 0
+    assert from_json(TinyVaeConfig, to_json(run)) == run
 
 
-def test_the_run_survives_json():
-    assert from_json(DecoderRun, to_json(decoder_run(3.0, 10))) == decoder_run(3.0, 10)
+def test_a_run_does_not_write_over_the_vae_that_it_starts_from(tmp_path: Path):
+    given = Arguments(start_from=tmp_path, data=tmp_path, lpips=tmp_path, out=tmp_path / "x" / "..")
+    with pytest.raises(SystemExit, match="for both folders"):
+        main(given)

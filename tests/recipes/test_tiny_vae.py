@@ -2,14 +2,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
+from vae_runs import small_lpips, small_store
 from vivace.core.config import from_json, to_json
-from vivace.data.clips import ClipStore
 from vivace.data.edit_pairs import PENCIL_SKETCH
-from vivace.models.perceptual import Lpips
 from vivace.models.video_vae import VaeStageSpec, VideoVae, VideoVaeSpec
 from vivace.recipes.tiny_vae import (
     TinyVaeConfig,
@@ -28,16 +26,6 @@ def small_config() -> TinyVaeConfig:
     config = tiny_vae(5.0)
     trainer = replace(config.trainer, num_train_steps=2, warmup_steps=0, log_every=1, autocast="none")
     return replace(config, trainer=trainer, spec=SPEC, batch=4, num_raw_frames=5, crop_px=32)
-
-
-def small_store() -> ClipStore:
-    clip = np.random.default_rng(0).integers(0, 256, (9, 40, 48, 3), dtype=np.uint8)
-    return ClipStore([("a", "clip", clip), ("b", "still", clip[:1])])
-
-
-def small_lpips() -> Lpips:
-    torch.manual_seed(1)
-    return Lpips()
 
 
 def test_two_train_steps_end_in_weights_with_latent_statistics(tmp_path: Path) -> None:
@@ -76,6 +64,9 @@ def test_a_training_batch_is_a_pure_function_of_the_seed_and_partly_edited() -> 
     plain = training_batch(replace(config, edited_share=0.0), store, 9)
     changed = (video != plain).flatten(1).any(dim=1)
     assert changed.tolist() == [False, False, True, True]
+    falling = training_batch(replace(config, particle_share=1.0), store, 9)
+    assert torch.equal(falling[:2], video[:2])
+    assert not torch.equal(falling[2:], video[2:])
 
 
 def test_the_config_survives_json() -> None:

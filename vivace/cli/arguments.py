@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from vivace.cli.live_arguments import LiveBenchArguments, ServeArguments
-from vivace.cli.shared_arguments import Flag, Json, Quiet, RunOptions, Steps
+from vivace.cli.shared_arguments import Commit, Flag, Json, Quiet, RunOptions, Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,14 +66,7 @@ class EditArguments:
         str | None, arg(metavar="TIME", help="how much to edit", help_behavior_hint="(default: all)")
     ] = None
     steps: Steps = None
-    commit: Annotated[
-        Literal["clean_pass", "last_step"] | None,
-        arg(
-            metavar="{clean_pass,last_step}",
-            help="how a chunk enters the memory: by one more pass, or with the last step (faster)",
-            help_behavior_hint="(default: the model's own)",
-        ),
-    ] = None
+    commit: Commit = None
     seed: Annotated[int, arg(metavar="N", help="another number gives another version of the edit")] = 0
     compare: Annotated[
         Flag,
@@ -196,14 +189,7 @@ class BenchArguments:
             "frames in to frames out",
         ),
     ] = ("dit", "end_to_end")
-    commit: Annotated[
-        Literal["clean_pass", "last_step"] | None,
-        arg(
-            metavar="{clean_pass,last_step}",
-            help="how a chunk enters the memory",
-            help_behavior_hint="(default: the model's own)",
-        ),
-    ] = None
+    commit: Commit = None
     commits: Annotated[
         tuple[Literal["clean_pass", "last_step"], ...],
         arg(
@@ -292,14 +278,7 @@ class EvalArguments:
     ] = 20
     drift_frames: Annotated[int, arg(metavar="N", help="length of the long stream")] = 1000
     steps: Steps = None
-    commit: Annotated[
-        Literal["clean_pass", "last_step"] | None,
-        arg(
-            metavar="{clean_pass,last_step}",
-            help="how a chunk enters the memory",
-            help_behavior_hint="(default: the model's own)",
-        ),
-    ] = None
+    commit: Commit = None
     seed: Annotated[int, arg(metavar="N", help="of noise, particles and the choice of phrasings")] = 0
     out: Annotated[
         Path | None,

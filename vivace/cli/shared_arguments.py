@@ -10,6 +10,14 @@ Json = Annotated[
     Flag, arg(help="print the result as JSON on the last line of the output", help_behavior_hint="")
 ]
 Quiet = Annotated[Flag, arg(help="no progress bar and no table", help_behavior_hint="")]
+Commit = Annotated[
+    Literal["clean_pass", "last_step"] | None,
+    arg(
+        metavar="{clean_pass,last_step}",
+        help="how a chunk enters the memory: by one more pass, or with the last step (faster)",
+        help_behavior_hint="(default: the model's own)",
+    ),
+]
 Steps = Annotated[
     int | None,
     arg(

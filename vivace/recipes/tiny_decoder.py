@@ -3,89 +3,51 @@
 python -m vivace.recipes.tiny_decoder --start-from VAE --data CLIPS --lpips LPIPS --out RUN --minutes 14
 
 An editor is trained on latents, so the encoder cannot change without it; what turns latents into pictures
-can. The new decoder starts from what it shares with the old one and learns on clips and programmatic edits,
-those with falling particles more often than others.
+can. The new decoder starts from what it shares with the old one and learns as in `tiny_vae`, on edits with
+falling particles more often than on others.
 """
 
-import random
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vivace.core.config import write_config
 from vivace.core.shapes import Video
-from vivace.data.clips import ClipSamplingConfig, ClipStore
-from vivace.data.edit_pairs import FAMILIES, IDENTITY, PAIRS, EditFamily, FamilyPair, make_pair
+from vivace.data.clips import ClipStore
 from vivace.models.perceptual import Lpips
 from vivace.models.video_vae import GROUP, VaeStageSpec, VideoVae
-from vivace.recipes.tiny_vae import VaeLossWeights, evaluate, reconstruction_loss
-from vivace.training.objective import Loss, step_seed
-from vivace.training.trainer import Trainer, TrainerConfig
+from vivace.recipes.tiny_vae import TinyVaeConfig, VaeObjective, evaluate, tiny_vae
+from vivace.training.trainer import Trainer
 
-Latent = Float[Tensor, "b c t h w"]
-Decode = Callable[[Latent], Video]
-LIGHT_DECODER = (
+Stages = tuple[VaeStageSpec, VaeStageSpec, VaeStageSpec, VaeStageSpec]
+LIGHT_DECODER: Stages = (
     VaeStageSpec(width=160, num_blocks=1),
     VaeStageSpec(width=128, num_blocks=2, has_memory=True),
     VaeStageSpec(width=64, num_blocks=4, has_memory=True),
     VaeStageSpec(width=16, num_blocks=1),
 )
-Stages = tuple[VaeStageSpec, VaeStageSpec, VaeStageSpec, VaeStageSpec]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DecoderRun:
-    """Everything that decides a run.
-
-    Attributes:
-        decoder: The new decoder, as in `VideoVaeSpec`.
-        batch: Clips a train step.
-        num_raw_frames: Raw frames a clip, 1 + 4 k.
-        crop_px: Height and width of a clip, a multiple of 16.
-        edited_share: Clips replaced by a programmatic edit of themselves, in [0, 1].
-        particle_share: Of these, the share in [0, 1] that gets one with snow or rain.
-        edit_groups: Different edits in one batch.
-        latent_noise: Largest noise added to a latent, in deviations of its channel: an editor's latents are
-            not an encoder's.
-        perceptual_frame_stride: Only every n-th raw frame goes through LPIPS.
-    """
-
-    trainer: TrainerConfig
-    decoder: Stages = LIGHT_DECODER
-    sampling: ClipSamplingConfig = field(default_factory=ClipSamplingConfig)
-    weights: VaeLossWeights = field(default_factory=VaeLossWeights)
-    batch: int = 24
-    num_raw_frames: int = 13
-    crop_px: int = 160
-    edited_share: float = 0.5
-    particle_share: float = 0.25
-    edit_groups: int = 4
-    latent_noise: float = 0.08
-    perceptual_frame_stride: int = 2
-
-
-def decoder_run(minutes: float, num_train_steps: int) -> DecoderRun:
+def tiny_decoder(old: VideoVae, minutes: float) -> TinyVaeConfig:
     """The run that made the bundled decoder, sized for one H200; it had 11 minutes of half of one."""
-    return DecoderRun(
-        trainer=TrainerConfig(
-            num_train_steps=num_train_steps,
-            learning_rate=6e-4,
-            betas=(0.9, 0.99),
-            warmup_steps=200,
-            final_learning_rate_fraction=0.01,
-            ema_decay=0.998,
-            autocast="bf16",
-            log_every=100,
-            save_every_minutes=3.0,
-            keep_checkpoints=1,
-            budget_minutes=minutes,
-        )
+    run = tiny_vae(minutes)
+    return replace(
+        run,
+        spec=replace(old.spec, decoder=LIGHT_DECODER),
+        trainer=replace(run.trainer, learning_rate=6e-4, ema_decay=0.998),
+        # the latents are given
+        weights=replace(run.weights, scale=0.0),
+        edited_share=0.5,
+        particle_share=0.25,
+        edit_groups=4,
+        # an editor's latents are not an encoder's
+        latent_noise=0.08,
     )
 
 
@@ -99,69 +61,48 @@ def with_decoder(vae: VideoVae, decoder: Stages) -> VideoVae:
     return new
 
 
-def decoder_batch(run: DecoderRun, clips: ClipStore, seed: int) -> Video:
-    """Clips in [-1, 1], the last `edited_share` of them edited; a pure function of the seed."""
-    video = clips.sample(seed, run.batch, run.num_raw_frames, run.crop_px, run.crop_px)
-    draw = random.Random(seed + 1)
-    start = run.batch - round(run.batch * run.edited_share)
-    for group in torch.arange(start, run.batch).chunk(run.edit_groups):
-        if len(group):
-            part = slice(int(group[0]), int(group[-1]) + 1)
-            family = _drawn(draw, run.particle_share)
-            video[part] = make_pair(video[part], family, draw.getrandbits(31), draw.randrange(1000))
-    return video * 2 - 1
+class GivenLatents:
+    """`VideoVae.autoencode` with the latents of one VAE and the decoder of another."""
+
+    def __init__(self, encoding: VideoVae, decoder: Callable) -> None:
+        """`encoding` works in its own dtype, without gradients; `decoder` may be a compiled one."""
+        self.encoding = encoding.requires_grad_(False)
+        self.decoder = decoder
+
+    def __call__(self, video: Video, noise: Tensor) -> tuple[Video, Tensor]:
+        """The video decoded from its normalised latent + `noise`, not clamped, and that latent."""
+        vae = self.encoding
+        with torch.no_grad(), torch.autocast(video.device.type, enabled=False):
+            latent = vae.encode(video.to(next(vae.parameters()).dtype), None)[0].float()
+            std, mean = (x.float()[:, None, None, None] for x in (vae.latent_std, vae.latent_mean))
+            given = (latent + noise) * std + mean
+        return self.decoder(given, None)[0][:, :, GROUP - 1 :], latent
 
 
-_EDITS = tuple(family for family in (*FAMILIES, *PAIRS) if family is not IDENTITY)
-_FALLING = tuple(family for family in _EDITS if family.edit.particles is not None)
+def train_decoder(
+    run: TinyVaeConfig, old: VideoVae, clips: ClipStore, lpips: Lpips, out: Path, *, use_compile: bool
+) -> VideoVae:
+    """Train (or resume) in `out` and export averaged weights in bf16, encoder and statistics unchanged.
 
-
-def _drawn(draw: random.Random, particle_share: float) -> EditFamily | FamilyPair:
-    return draw.choice(_FALLING if draw.random() < particle_share else _EDITS)
-
-
-class DecoderObjective:
-    """Picture errors of one batch as a function of the place in the run."""
-
-    def __init__(
-        self, run: DecoderRun, clips: ClipStore, vae: VideoVae, lpips: Lpips, decode: Decode
-    ) -> None:
-        """`vae` makes the latents, in its own dtype; `decode` gives all pictures of unnormalised ones."""
-        self.run = run
-        self.clips = clips
-        self.vae = vae
-        self.lpips = lpips
-        self.decode = decode
-
-    def __call__(self, model: nn.Module, train_step: int, micro_batch: int, /) -> Loss:
-        """The weighted sum of pixel, perceptual, motion and Haar losses."""
-        run, device = self.run, self.clips.device
-        seed = step_seed(run.trainer.seed, train_step, micro_batch)
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            video = decoder_batch(run, self.clips, seed)
-            latent = self._noisy_latent(video, seed)
-        decoded = self.decode(latent)[:, :, GROUP - 1 :].float()
-        first = train_step % run.perceptual_frame_stride
-        seen = slice(first, None, run.perceptual_frame_stride)
-        total, parts = reconstruction_loss(decoded, video, self.lpips, run.weights, seen)
-        return Loss(total=total, parts=parts, num_samples=run.batch)
-
-    def _noisy_latent(self, video: Video, seed: int) -> Latent:
-        latent, _ = self.vae.encode(video.to(next(self.vae.parameters()).dtype), None)
-        latent = latent.float()
-        generator = torch.Generator(latent.device).manual_seed(seed)
-        unit = torch.randn(latent.shape, generator=generator, device=latent.device)
-        level = torch.rand((latent.shape[0], 1, 1, 1, 1), generator=generator, device=latent.device)
-        noisy = latent + unit * level * self.run.latent_noise
-        std, mean = (x.float()[:, None, None, None] for x in (self.vae.latent_std, self.vae.latent_mean))
-        return noisy * std + mean
-
-
-def _all_pictures(vae: VideoVae) -> Decode:
-    def decode(latent: Latent) -> Video:
-        return vae.decoder(latent, None)[0]
-
-    return decode
+    Raises:
+        SystemExit: If the run was stopped before its end; nothing is exported then.
+    """
+    torch.manual_seed(run.trainer.seed)
+    vae = with_decoder(old.float(), run.spec.decoder).to(clips.device)
+    # in bf16, as on a GPU where the editor is trained
+    dtype = torch.bfloat16 if clips.device.type == "cuda" else torch.float32
+    encoding = copy.deepcopy(old).to(clips.device, dtype)
+    # beside the plain one, which measures afterwards at many sizes
+    decoder = torch.compile(vae.decoder, dynamic=False) if use_compile else vae.decoder
+    objective = VaeObjective(run, clips, lpips, GivenLatents(encoding, decoder))
+    trainer = Trainer(run.trainer, vae, objective, out, run, clips.device)
+    result = trainer.fit()
+    print(result)
+    if not result.is_finished:
+        raise SystemExit(f"stopped before the end, nothing is exported; run it again to resume from {out}")
+    vae.load_state_dict(vae.state_dict() | trainer.inference_weights())
+    vae.to(torch.bfloat16).eval().save(out)
+    return vae
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,32 +124,8 @@ class Arguments:
     out: Path
     eval: Path | None = None
     minutes: Annotated[float, tyro.conf.arg(help="training time, evaluation not included")] = 14.0
-    num_train_steps: int = 100_000
     device: str = "cuda"
     compile: bool = True
-
-
-def train_decoder(
-    run: DecoderRun, old: VideoVae, clips: ClipStore, lpips: Lpips, out: Path, *, use_compile: bool
-) -> VideoVae:
-    """Train (or resume) in `out` and export averaged weights in bf16, encoder and statistics unchanged."""
-    torch.manual_seed(run.trainer.seed)
-    vae = with_decoder(old.float(), run.decoder).to(clips.device)
-    # the encoder is frozen: in bf16 it makes the latents that the editor is given
-    frozen = VideoVae(old.spec).to(clips.device, torch.bfloat16 if clips.device.type == "cuda" else None)
-    frozen.load_state_dict(old.state_dict())
-    decode = _all_pictures(vae)
-    if use_compile:
-        decode = torch.compile(decode, dynamic=False)
-    objective = DecoderObjective(run, clips, frozen.requires_grad_(False), lpips, decode)
-    trainer = Trainer(run.trainer, vae, objective, out, run, clips.device)
-    result = trainer.fit()
-    print(result)
-    if not result.is_finished:
-        raise SystemExit(f"stopped before the end, nothing is exported; run it again to resume from {out}")
-    vae.load_state_dict(vae.state_dict() | trainer.inference_weights())
-    vae.to(torch.bfloat16).eval().save(out)
-    return vae
 
 
 def main(arguments: Arguments) -> None:
@@ -217,11 +134,11 @@ def main(arguments: Arguments) -> None:
         raise SystemExit(
             f"got {arguments.out} for both folders; name another one than --start-from for --out"
         )
-    run = decoder_run(arguments.minutes, arguments.num_train_steps)
+    old = VideoVae.load(arguments.start_from)
+    run = tiny_decoder(old, arguments.minutes)
     arguments.out.mkdir(parents=True, exist_ok=True)
     clips = ClipStore.load(arguments.data, arguments.device, sampling=run.sampling)
     lpips = Lpips.load(arguments.lpips).to(arguments.device)
-    old = VideoVae.load(arguments.start_from)
     use_compile = arguments.compile and clips.device.type == "cuda"
     vae = train_decoder(run, old, clips, lpips, arguments.out, use_compile=use_compile)
     if arguments.eval is not None:

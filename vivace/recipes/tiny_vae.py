@@ -26,6 +26,7 @@ from vivace.training.objective import Loss, step_seed
 from vivace.training.trainer import Trainer, TrainerConfig
 
 EDITS = (*(family for family in FAMILIES if family is not IDENTITY), *PAIRS)
+FALLING = tuple(family for family in EDITS if family.edit.particles is not None)
 STATISTICS_SEED = 7_001
 NUM_STATISTICS_BATCHES = 32
 STILL_FRAMES = 33
@@ -59,6 +60,7 @@ class TinyVaeConfig:
         num_raw_frames: Raw frames a clip, 1 + 4 k.
         crop_px: Height and width of a clip, a multiple of 16.
         edited_share: Clips replaced by a programmatic edit of themselves, so that those decode well too.
+        particle_share: Of these, the share in [0, 1] that is drawn from edits with snow or rain alone.
         edit_groups: Different edits in one batch.
         latent_noise: Largest noise added to a latent, in deviations of its channel; it makes latents smooth.
         perceptual_frame_stride: Only every n-th raw frame goes through LPIPS.
@@ -72,6 +74,7 @@ class TinyVaeConfig:
     num_raw_frames: int = 13
     crop_px: int = 160
     edited_share: float = 0.4
+    particle_share: float = 0.0
     edit_groups: int = 3
     latent_noise: float = 0.05
     perceptual_frame_stride: int = 2
@@ -106,9 +109,9 @@ def training_batch(config: TinyVaeConfig, store: ClipStore, seed: int) -> Video:
     for group in torch.arange(start, config.batch).chunk(config.edit_groups):
         if len(group):
             part = slice(int(group[0]), int(group[-1]) + 1)
-            video[part] = make_pair(
-                video[part], draw.choice(EDITS), draw.getrandbits(31), draw.randrange(1000)
-            )
+            has_particles = config.particle_share > 0 and draw.random() < config.particle_share
+            family = draw.choice(FALLING if has_particles else EDITS)
+            video[part] = make_pair(video[part], family, draw.getrandbits(31), draw.randrange(1000))
     return video * 2 - 1
 
 
@@ -144,7 +147,10 @@ class VaeObjective:
     """The reconstruction loss of one batch as a function of the place in the run."""
 
     def __init__(self, config: TinyVaeConfig, store: ClipStore, lpips: Lpips, autoencode: Callable) -> None:
-        """Take the data, the perceptual distance and `VideoVae.autoencode` (plain or compiled)."""
+        """Take the data, the perceptual distance and `VideoVae.autoencode` or the like.
+
+        `autoencode` gives the decoded video of clips whose latent got some noise, and the latent without it.
+        """
         self.config = config
         self.store = store
         self.lpips = lpips
