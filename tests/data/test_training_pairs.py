@@ -9,7 +9,15 @@ import torch
 from vivace.core.errors import InputError
 from vivace.data.edit_pairs import IDENTITY, OIL_PAINTING, PAIRS, SNOW, make_pair
 from vivace.data.edits_object import SHAPES, draw_object, fixed_pose, random_color, wandering_pose
-from vivace.data.local_families import COLOR_NAMES, LOCAL_FAMILIES, LOCAL_GROUPS, NAMED_COLORS, LocalFamily
+from vivace.data.local_families import (
+    COLOR_NAMES,
+    LOCAL_FAMILIES,
+    LOCAL_GROUPS,
+    NAMED_COLORS,
+    LocalFamily,
+    rivals_of,
+    twin_pairs,
+)
 from vivace.data.training_pairs import (
     ALL,
     ReverseFamily,
@@ -133,6 +141,41 @@ def test_taking_away_gives_the_footage_back_and_another_object_stays_sometimes()
     has_other = [not torch.equal(make_training_pair(VIDEO[:1], local("remove_ball"), i).target, VIDEO[:1])
                  for i in range(40)]  # fmt: skip
     assert 3 <= sum(has_other) <= 25
+
+
+@pytest.mark.parametrize(
+    "names", [("remove_ball", "remove_kite"), ("recolor_box_blue", "recolor_star_red")], ids=str
+)
+def test_twins_share_a_source_and_each_changes_what_it_names(names):
+    families = local(names[0]), local(names[1])
+    a, b = twin_pairs(families, VIDEO, 21, 5)
+    assert torch.equal(a.source, b.source)
+    for pair, other in ((a, b), (b, a)):
+        assert pair.mask is not None
+        change = (pair.source - pair.target).abs().amax(1, keepdim=True)
+        assert change[~pair.mask].max() <= 0.04
+        assert change[pair.mask].mean() > 0.02
+        assert other.mask is not None
+        assert (pair.mask & ~other.mask).any()
+    if families[0].kind == "remove":
+        for pair, other in ((a, b), (b, a)):
+            left = torch.where(other.mask, VIDEO, pair.target)
+            assert (left - VIDEO).abs().max() <= 0.04
+    second = twin_pairs(families, VIDEO[1:], 22, 5)[1]
+    assert torch.equal(second.target, b.target[1:])
+    with pytest.raises(InputError, match="two removals or two recolourings"):
+        twin_pairs((families[0], local("add_red_star_left")), VIDEO, 0)
+    with pytest.raises(InputError, match="different shapes"):
+        twin_pairs((families[0], families[0]), VIDEO, 0)
+
+
+def test_what_may_be_meant_instead():
+    assert {each.name for each in rivals_of(local("remove_ball"))} == {
+        f"remove_{shape}" for shape in SHAPES if shape != "ball"
+    }
+    assert all(each.kind == "recolor" for each in rivals_of(local("recolor_box_blue")))
+    for name in ("remove_object", "add_red_star_left", "gray_behind_ball"):
+        assert rivals_of(local(name)) == ()
 
 
 @pytest.mark.parametrize("color", COLOR_NAMES)

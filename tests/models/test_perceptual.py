@@ -43,6 +43,20 @@ def test_the_distance_is_symmetric_and_one_for_each_pair() -> None:
     torch.testing.assert_close(both[1:], lpips(a[1:], b[1:]))
 
 
+def test_a_region_counts_beside_the_whole_picture() -> None:
+    lpips, a = random_lpips(), picture()
+    b = a.flip(-1)
+    region = torch.zeros(2, 1, 64, 64)
+    torch.testing.assert_close(lpips.with_regions(a, b, region, 3.0), lpips(a, b))
+    whole = torch.ones(2, 1, 64, 64)
+    torch.testing.assert_close(lpips.with_regions(a, b, whole, 3.0), 4 * lpips(a, b))
+    # what differs on the left alone counts where the region is there
+    half = torch.where(torch.arange(64) < 32, b, a)
+    left, right = region.clone(), region.clone()
+    left[..., :32], right[..., 32:] = 1, 1
+    assert (lpips.with_regions(a, half, left, 1.0) > 1.5 * lpips.with_regions(a, half, right, 1.0)).all()
+
+
 def test_it_gives_gradients_to_pictures_and_none_to_its_weights() -> None:
     lpips, a = random_lpips(), picture()
     b = a.flip(-1).requires_grad_()

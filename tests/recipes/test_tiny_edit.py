@@ -11,7 +11,7 @@ from vivace.catalog.model_folder import BUNDLED
 from vivace.core.falling_noise import WEATHER
 from vivace.data.clips import ClipStore
 from vivace.data.edit_pairs import SNOW, EditFamily, make_pair
-from vivace.data.local_families import LOCAL_GROUPS
+from vivace.data.local_families import LOCAL_GROUPS, rivals_of
 from vivace.data.training_pairs import ALL
 from vivace.diffusion.noise import stream_noise
 from vivace.layers.attention import SoftmaxSpec
@@ -24,7 +24,7 @@ from vivace.recipes.clip_sampling import OwnMemory, stream_clip
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsObjective
 from vivace.recipes.tiny_edit import EditObjective, grown, tiny_edit_run, tiny_edit_spec
-from vivace.recipes.tiny_edit_student import StudentObjective, student_run
+from vivace.recipes.tiny_edit_student import StudentObjective, _frames_of, _looked_at, student_run
 from vivace.training.edit_flow import edit_flow_step
 from vivace.training.trainer import Trainer
 
@@ -87,7 +87,7 @@ def test_what_stands_out_counts_more_where_it_is(vae, clips):
     )
     pool = pools.pool(0)
     for family, weight, region in zip(pool.families, pool.weight, pool.region):
-        is_local = family in LOCAL_GROUPS[0] + LOCAL_GROUPS[1] + LOCAL_GROUPS[2]
+        is_local = any(family in group for group in LOCAL_GROUPS)
         falls = isinstance(family, EditFamily) and family.edit.particles is not None
         assert (region.max() > 0) == (weight.max() > 1) == (is_local or falls), family.name
         if is_local:
@@ -144,6 +144,33 @@ def test_a_stage_trains_exports_and_is_read_back(stage, vae, clips, bank, tmp_pa
         path.unlink()
     assert not torch.equal(InstructedEditor.load(tmp_path / "weights").family_head.weight, averaged)
     assert torch.equal(again.prompts.position, trainer.inference_weights()["prompts.position"].half().float())
+
+
+def test_twins_are_two_edits_of_one_scene(vae, clips):
+    config = replace(
+        POOL, clips_per_family=2, pair_share=0, local_share=1.0, local_weights=(0, 1, 1, 0), reverse_share=0
+    )
+    pool = EditPools(replace(config, num_pairs=12, twin_share=1.0), clips, vae, 3).pool(0)
+    named = 0
+    for first in range(0, 12, 2):
+        a, b = pool.families[first : first + 2]
+        same = torch.equal(pool.source[first], pool.source[first + 1])
+        assert same == (a is not b)
+        if same:
+            named += 1
+            assert a in rivals_of(b)
+            assert not torch.equal(pool.target[first], pool.target[first + 1])
+    assert named >= 3
+    alone = EditPools(replace(config, num_pairs=12), clips, vae, 3).pool(0)
+    assert all(alone.families[i] is alone.families[i + 1] for i in range(0, 12, 2))
+
+
+def test_the_object_that_stays_stands_out_where_all_else_changes(vae, clips):
+    config = replace(POOL, pair_share=0, local_share=1.0, reverse_share=0, local_weights=(0, 0, 0, 1))
+    pool = EditPools(config, clips, vae, 2).pool(0)
+    assert pool.weight.max() == 5
+    share = (pool.region > 127).float().mean((1, 2, 3, 4))
+    assert ((share > 0) & (share < 0.5)).all()
 
 
 @pytest.mark.parametrize("is_taught", [True, False])
@@ -211,7 +238,47 @@ def test_pictures_are_judged_behind_what_would_come_before_them(vae, clips, bank
     assert not torch.equal(batch.memory, batch.target)
 
 
-def test_streaming_a_clip_is_what_the_pipeline_does(vae, clips, bank):
+def test_a_share_of_the_noisy_frames_is_what_the_student_made(vae, clips, bank):
+    model, run = editor(), short(student_run(1.0, 2))
+    torch.nn.init.normal_(model.dit.final.weight, std=0.02)
+    objective = StudentObjective(run, EditPools(POOL, clips, vae, 0), bank, None, Lpips())
+    prepared = objective._prepare(model, 0)
+    for share, wanted in ((0.0, prepared.pool.target), (1.0, prepared.own)):
+        objective.run = replace(run, own_draft_share=share)
+        batch, _ = objective._batch(model, prepared, random.Random(0))
+        assert all(any(torch.equal(draft, each) for each in wanted) for draft in batch.draft)
+        assert all(any(torch.equal(target, each) for each in prepared.pool.target) for target in batch.target)
+
+
+def test_what_stands_out_comes_first_among_the_compared_pictures(vae, clips, bank):
+    model, run = editor(), short(student_run(1.0, 2))
+    run = replace(run, pool=replace(POOL, num_pairs=6, batch=4), num_regions_decoded=2)
+    objective = StudentObjective(run, EditPools(run.pool, clips, vae, 0), bank, None, Lpips())
+    prepared = replace(objective._prepare(model, 0), stands_out=(False, False, True, False, True, True))
+    for seed in range(8):
+        batch, _ = objective._batch(model, prepared, random.Random(seed))
+        chosen = [
+            next(i for i, each in enumerate(prepared.pool.source) if torch.equal(each, source))
+            for source in batch.source
+        ]
+        assert len(set(chosen)) == 4
+        found = [prepared.stands_out[i] for i in chosen]
+        first = min(2, sum(found))
+        assert found[:first] == [True] * first
+
+
+def test_pictures_under_training_are_looked_at_first():
+    is_noisy = torch.tensor([[True, False, True, False], [False, False, False, True]])
+    generator = torch.Generator().manual_seed(0)
+    frames = _looked_at(is_noisy, 13, 5, generator)
+    assert set(frames[0].tolist()) == {0, 5, 6, 7, 8}
+    assert {9, 10, 11, 12} < set(frames[1].tolist())
+    video = torch.arange(2 * 3 * 13.0).view(2, 3, 13, 1, 1)
+    assert torch.equal(_frames_of(video, frames)[1, 2], video[1, 2, frames[1]])
+
+
+@pytest.mark.parametrize("commit", ["clean_pass", "last_step"])
+def test_streaming_a_clip_is_what_the_pipeline_does(commit, vae, clips, bank):
     """The rollout of the recipe and the served sampler are the same function."""
     from vivace.catalog.sampling import editing_sigmas
     from vivace.core.grid import ChunkPlan
@@ -235,7 +302,7 @@ def test_streaming_a_clip_is_what_the_pipeline_does(vae, clips, bank):
         width_px=96,
         seed=4,
         sigmas=editing_sigmas(2),
-        commit="clean_pass",
+        commit=commit,
         plan=ChunkPlan.live(1),
     )
     stream = pipeline.open(words, settings)
@@ -243,13 +310,14 @@ def test_streaming_a_clip_is_what_the_pipeline_does(vae, clips, bank):
     video = frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1
     source, _ = vae.encode(video, None)
     noise = stream_noise(4, 0, 3, 48, (4, 6), WEATHER)
-    latent = stream_clip(model, noise, source, [model.prompts.tokenize(words)], editing_sigmas(2))
+    latent = stream_clip(model, noise, source, [model.prompts.tokenize(words)], editing_sigmas(2), commit)
     decoded = ((vae.decode(latent, None)[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     difference = (decoded[0].permute(1, 2, 3, 0).int() - served.int()).abs()
     assert difference.max() <= 1
 
 
-def test_own_memory_follows_the_weights_that_are_trained(vae, clips):
+@pytest.mark.parametrize("commit", ["clean_pass", "last_step"])
+def test_own_memory_follows_the_weights_that_are_trained(commit, vae, clips):
     model = editor()
     torch.nn.init.normal_(model.dit.final.weight, std=0.02)
     own = OwnMemory(model)
@@ -257,7 +325,8 @@ def test_own_memory_follows_the_weights_that_are_trained(vae, clips):
     noise, source = (torch.randn(2, 48, 3, 4, 6, generator=generator) for _ in range(2))
     ids = [model.prompts.tokenize(words) for words in ("make it snow", "neon outlines")]
     for _ in range(2):
-        made, plain = own(noise, source, ids, (1.0, 0.7)), stream_clip(model, noise, source, ids, (1.0, 0.7))
+        given = noise, source, ids, (1.0, 0.7), commit
+        made, plain = own(*given), stream_clip(model, *given)
         assert (made - plain).norm() / plain.norm() < 0.02
         assert not made.is_inference()
         torch.nn.init.normal_(model.dit.final.weight, std=0.05)

@@ -8,7 +8,7 @@ from vivace.layers.attention import SoftmaxSpec
 from vivace.layers.gdn import GdnSpec
 from vivace.models.streaming_dit import DitSpec, StreamingDit, hybrid_mixers
 from vivace.training.clip_velocity import ClipVelocity
-from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, edit_flow_step
+from vivace.training.edit_flow import EditBatch, EditFlowConfig, edit_flow_loss, edit_flow_step, flow_error
 
 CONFIG = EditFlowConfig(served_sigmas=(1.0, 0.5), served_share=0.5)
 
@@ -132,6 +132,29 @@ def test_some_memory_is_as_the_last_denoising_step_leaves_it():
     assert seen == {0.0, 0.5}
     with pytest.raises(ConfigError, match=r"last_step_share 1\.5"):
         replace(config, last_step_share=1.5)
+
+
+def test_a_draft_takes_the_targets_place_and_the_velocity_leads_from_it_to_the_target():
+    given = batch()
+    draft = given.target + 0.3
+    config = replace(CONFIG, noisy_share=0.5, served_share=1.0)
+    velocity = ClipVelocity(tiny_dit(), config.chunks(5))
+    generator = torch.Generator().manual_seed(3)
+    step = edit_flow_step(velocity, given._replace(draft=draft), config, generator)
+    plain = edit_flow_step(velocity, given, config, torch.Generator().manual_seed(3))
+    is_noisy = step.is_noisy[:, None, :, None, None]
+    level = step.sigma[:, None, :, None, None]
+    made = (1 - level) * draft + level * given.noise
+    torch.testing.assert_close(torch.where(is_noisy, step.noisy, made), made)
+    assert torch.equal(torch.where(is_noisy, 0, step.noisy), torch.where(is_noisy, 0, plain.noisy))
+    # an oracle that goes from what it is given to the target loses nothing, on frames that count
+    oracle = (step.noisy - given.target) / torch.where(is_noisy, level, 1.0)
+    answered = step._replace(velocity=torch.where(is_noisy, oracle, 1e6))
+    assert flow_error(answered, given._replace(draft=draft))[0] < 1e-9
+    assert flow_error(answered, given)[0] > 1e-2
+    # the target as a draft is the plain objective
+    same = flow_error(plain, given._replace(draft=given.target))[0]
+    torch.testing.assert_close(same, flow_error(plain, given)[0])
 
 
 def test_in_fresh_clips_nothing_but_source_and_words_says_what_is_asked_for():

@@ -41,9 +41,9 @@ NAMED_COLORS: dict[ColorName, Rgb] = {
     "green": (0.08, 0.60, 0.18),
     "yellow": (0.97, 0.80, 0.08),
 }
-# Share of samples that also show an object of another shape, which must stay as it is. Of removals most do:
+# Share of samples that also show an object of another shape, which must stay as it is. Most do:
 # where only one thing can be meant, a model learns to take whatever stands out.
-OTHER_OBJECT_SHARE: dict[LocalKind, float] = {"remove": 0.65, "recolor": 0.3}
+OTHER_OBJECT_SHARE: dict[LocalKind, float] = {"remove": 0.65, "recolor": 0.6}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +77,7 @@ _PLACE_X: dict[Place, float] = {"left": 0.18, "right": 0.82, "middle": 0.5, "top
 _TOP_Y = 0.20
 RECOLORED_SHAPES: tuple[Shape, ...] = ("ball", "balloon", "star", "heart", "box")
 BACKGROUND_SHAPES: tuple[Shape, ...] = ("ball", "balloon")
+Half = tuple[Pictures, Pictures, Bool[Tensor, "r 1 h w"]]  # source, target and mask of one stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +122,15 @@ class LocalFamily:
         Raises:
             InputError: If the video is not `b 3 r h w` of floating point.
         """
-        if video.ndim != 5 or video.shape[1] != 3 or not video.is_floating_point():
-            raise InputError(
-                f"got a {video.dtype} video of shape {tuple(video.shape)}, expected floating point RGB "
-                "`b 3 r h w` in [0, 1]; divide uint8 frames by 255 and move the channels first"
-            )
-        pictures = rearrange(video.float(), "b c r h w -> b r c h w")
-        halves = [self._stream(each, seed + i, first_frame) for i, each in enumerate(pictures.unbind())]
-        source, target, mask = (
-            rearrange(torch.stack(part), "b r c h w -> b c r h w") for part in zip(*halves)
-        )
-        return EditPair(source.to(video.dtype), target.to(video.dtype), mask)
+        halves = [self._stream(each, seed + i, first_frame) for i, each in enumerate(_streams(video))]
+        return _stacked(halves, video.dtype)
 
-    def _stream(self, pictures: Pictures, seed: int, first_frame: int) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def wanted_hue(self) -> float | None:
+        """Of the colour asked for, in [0, 1)."""
+        return None if self.color is None else colorsys.rgb_to_hsv(*NAMED_COLORS[self.color])[0]
+
+    def _stream(self, pictures: Pictures, seed: int, first_frame: int) -> Half:
         if self.kind == "add":
             added = self._added(pictures)
             return pictures, added.over(pictures), added.is_touched()
@@ -143,7 +140,7 @@ class LocalFamily:
         size = (height, width)
         pose = wandering_pose(rng, first_frame, (frames, *size), pictures.device)
         wanted = None if self.color is None else NAMED_COLORS[self.color]
-        own = random_color(rng, None if wanted is None else colorsys.rgb_to_hsv(*wanted)[0])
+        own = random_color(rng, self.wanted_hue)
         thing = draw_object(shape, own, pose, size)
         if self.shape is not None and self.kind != "background":
             pictures = self._with_another(pictures, rng, first_frame)
@@ -181,6 +178,61 @@ class LocalFamily:
         if self.background == "gray":
             return luma(pictures).expand_as(pictures)
         return mix(luma(pictures), pictures, 0.7) * color_like(pictures, (0.22, 0.23, 0.27))
+
+
+def twin_pairs(
+    families: tuple[LocalFamily, LocalFamily], video: Video, seed: int, first_frame: int = 0
+) -> tuple[EditPair, EditPair]:
+    """Two edits of the same source, which shows what both families name: words alone tell them apart.
+
+    Both are removals or both recolourings, of different shapes.
+
+    Raises:
+        InputError: If they are not, or the video is not `b 3 r h w` of floating point.
+    """
+    kinds, shapes = {each.kind for each in families}, {each.shape for each in families}
+    if len(kinds) != 1 or not kinds <= OTHER_OBJECT_SHARE.keys() or len(shapes - {None}) != 2:
+        names = " and ".join(each.name for each in families)
+        raise InputError(f"got {names}, expected two removals or two recolourings of different shapes")
+    halves: tuple[list[Half], list[Half]] = [], []
+    for i, pictures in enumerate(_streams(video)):
+        rng = random.Random(seed + i)
+        frames, _, *size = pictures.shape
+        height, width = size
+        poses = [wandering_pose(rng, first_frame, (frames, height, width), pictures.device) for _ in families]
+        things = [
+            draw_object(family.shape, random_color(rng, family.wanted_hue), pose, (height, width))
+            for family, pose in zip(families, poses)
+            if family.shape is not None
+        ]
+        source = things[1].over(things[0].over(pictures))
+        for meant, family in enumerate(families):
+            if family.color is None:
+                target, mask = things[1 - meant].over(pictures), things[meant].is_touched()
+            else:
+                assert family.shape is not None
+                color = NAMED_COLORS[family.color]
+                changed = list(things)
+                changed[meant] = draw_object(family.shape, color, poses[meant], (height, width))
+                target = changed[1].over(changed[0].over(pictures))
+                mask = things[meant].alpha > 0.02
+            halves[meant].append((source, target, mask))
+    return _stacked(halves[0], video.dtype), _stacked(halves[1], video.dtype)
+
+
+def _streams(video: Video) -> tuple[Pictures, ...]:
+    """The pictures of every stream of a batch."""
+    if video.ndim != 5 or video.shape[1] != 3 or not video.is_floating_point():
+        raise InputError(
+            f"got a {video.dtype} video of shape {tuple(video.shape)}, expected floating point RGB "
+            "`b 3 r h w` in [0, 1]; divide uint8 frames by 255 and move the channels first"
+        )
+    return rearrange(video.float(), "b c r h w -> b r c h w").unbind()
+
+
+def _stacked(halves: list[Half], dtype: torch.dtype) -> EditPair:
+    source, target, mask = (rearrange(torch.stack(part), "b r c h w -> b c r h w") for part in zip(*halves))
+    return EditPair(source.to(dtype), target.to(dtype), mask)
 
 
 def _additions() -> tuple[LocalFamily, ...]:
@@ -228,3 +280,15 @@ LOCAL_GROUPS: tuple[tuple[LocalFamily, ...], ...] = (
     _backgrounds(),
 )
 LOCAL_FAMILIES: tuple[LocalFamily, ...] = tuple(family for group in LOCAL_GROUPS for family in group)
+
+
+def rivals_of(family: LocalFamily) -> tuple[LocalFamily, ...]:
+    """What may be meant instead in a picture that shows two things: the same kind of edit, of another shape.
+
+    None where nothing is named, or where words do not choose among what a picture shows.
+    """
+    if family.shape is None or family.kind not in OTHER_OBJECT_SHARE:
+        return ()
+    return tuple(
+        each for each in LOCAL_FAMILIES if each.kind == family.kind and each.shape not in (None, family.shape)
+    )

@@ -63,6 +63,25 @@ class Lpips(nn.Module):
         """The distance of every pair of pictures."""
         return torch.stack([layer.mean(dim=(1, 2)) for layer in self.maps(a, b)]).sum(dim=0)
 
+    def with_regions(
+        self,
+        a: Float[Tensor, "n c h w"],
+        b: Float[Tensor, "n c h w"],
+        region: Float[Tensor, "n 1 h w"],
+        weight: float,
+    ) -> Float[Tensor, "n"]:
+        """The distance of every pair plus `weight` times its mean in the region, a share in [0, 1] a pixel.
+
+        A place of a layer counts by the share of the region in its equal part of the picture; a picture
+        without a region has the plain distance.
+        """
+        total = torch.zeros(a.shape[0], device=a.device)
+        for layer in self.maps(a, b):
+            area = F.adaptive_avg_pool2d(region, (layer.shape[1], layer.shape[2]))[:, 0]
+            within = (layer * area).sum((1, 2)) / area.sum((1, 2)).clamp_min(1e-6)
+            total = total + layer.mean((1, 2)) + weight * within
+        return total
+
     def maps(
         self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]
     ) -> list[Float[Tensor, "n h2 w2"]]:

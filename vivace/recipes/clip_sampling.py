@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vivace.diffusion.sampler import euler_step, sample
 from vivace.models.streaming_dit import DitState, StreamingDit, TextContext
+from vivace.pipelines.stream import CommitMode
 from vivace.pipelines.velocity_graphs import VelocityGraphs
 from vivace.recipes.instructed_editor import InstructedEditor
 
@@ -32,11 +33,16 @@ def whole_clip(
 
 @torch.no_grad()
 def stream_clip(
-    editor: InstructedEditor, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
+    editor: InstructedEditor,
+    noise: Latent,
+    source: Latent,
+    ids: Sequence[list[int]],
+    sigmas: Sequence[float],
+    commit: CommitMode,
 ) -> Latent:
-    """Chunk after chunk of one latent frame with a clean commit, as the pipeline serves."""
+    """Chunk after chunk of one latent frame, as the pipeline serves."""
     features, mask = editor.encode(*editor.prompts.pad_ids(ids))
-    return _streamed(editor.dit, editor.dit.embed_text(features, mask), noise, source, sigmas)
+    return _streamed(editor.dit, editor.dit.embed_text(features, mask), noise, source, sigmas, commit)
 
 
 class OwnMemory:
@@ -49,7 +55,12 @@ class OwnMemory:
 
     @torch.no_grad()
     def __call__(
-        self, noise: Latent, source: Latent, ids: Sequence[list[int]], sigmas: Sequence[float]
+        self,
+        noise: Latent,
+        source: Latent,
+        ids: Sequence[list[int]],
+        sigmas: Sequence[float],
+        commit: CommitMode,
     ) -> Latent:
         """What the editor, as it is now, makes of the clips."""
         for served, trained in zip(self._served.parameters(), self.editor.dit.parameters()):
@@ -58,7 +69,7 @@ class OwnMemory:
         with torch.autocast(noise.device.type, enabled=False):
             text = self._served.embed_text(features.bfloat16(), mask)
             # a clone, because tensors made while inferring cannot be trained on
-            return _streamed(self._graphs, text, noise, source, sigmas).clone()
+            return _streamed(self._graphs, text, noise, source, sigmas, commit).clone()
 
 
 def _streamed(
@@ -67,6 +78,7 @@ def _streamed(
     noise: Latent,
     source: Latent,
     sigmas: Sequence[float],
+    commit: CommitMode,
 ) -> Latent:
     dtype = text.keys[0].dtype
     state: DitState | None = None
@@ -74,9 +86,13 @@ def _streamed(
     for frame in range(noise.shape[2]):
         x, seen = noise[:, :, frame : frame + 1], source[:, :, frame : frame + 1].to(dtype)
         levels = [torch.full((x.shape[0], 1), sigma, device=x.device) for sigma in (*sigmas, 0.0)]
+        written = state
         for level, sigma, sigma_next in zip(levels, sigmas, (*sigmas[1:], 0.0)):
-            velocity, _ = dit(torch.cat([x.to(dtype), seen], dim=1), level, text, state, write=False)
+            writes = commit == "last_step" and sigma_next == 0.0
+            velocity, written = dit(torch.cat([x.to(dtype), seen], dim=1), level, text, state, write=writes)
             x = euler_step(x, velocity.float(), sigma, sigma_next)
-        _, state = dit(torch.cat([x.to(dtype), seen], dim=1), levels[-1], text, state, write=True)
+        if commit == "clean_pass":
+            _, written = dit(torch.cat([x.to(dtype), seen], dim=1), levels[-1], text, state, write=True)
+        state = written
         made.append(x)
     return torch.cat(made, dim=2)

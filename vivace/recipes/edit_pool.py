@@ -4,6 +4,7 @@ Owns which pairs a train step sees and the noise that belongs to them; losses li
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from vivace.core.falling_noise import WEATHER
 from vivace.core.seeds import mix_seed
+from vivace.core.shapes import Video
 from vivace.data.clips import ClipStore
 from vivace.data.edit_pairs import FAMILIES, IDENTITY, PAIRS, EditFamily, FamilyPair, make_pair
-from vivace.data.local_families import LOCAL_GROUPS, EditPair
+from vivace.data.local_families import LOCAL_GROUPS, EditPair, LocalFamily, rivals_of, twin_pairs
 from vivace.data.training_pairs import REVERSE_FAMILIES, TrainingFamily, make_training_pair
 from vivace.diffusion.noise import falling_noise
 from vivace.models.video_vae import VideoVae
@@ -33,10 +35,13 @@ class EditPoolConfig:
         pair_share: Share of edits that are a combination of two.
         local_share: Share of edits that change one object.
         local_weights: How often one is added, removed, recoloured, or what is behind it edited.
+        twin_share: Share of removals and recolourings of a named thing where half of the clips show the same
+            scene as the other half and another of the things in it is named.
         reverse_share: Share of edits that take another edit back.
         particle_weight: How much more often a family with falling particles is drawn than another one.
         identity_weight: How much more often "leave it as it is" is drawn than another family.
-        region_weight: Factor, beyond 1, of the loss where a local edit happens.
+        region_weight: Factor, beyond 1, of the loss where a local edit happens, or, where that is most of the
+            picture, at the object that must stay as it is.
         particle_region_weight: The same where opaque particles are.
         switch_share: Share of clips whose memory shows another edit, as after a change of the prompt.
     """
@@ -51,6 +56,7 @@ class EditPoolConfig:
     pair_share: float = 0.17
     local_share: float = 0.24
     local_weights: tuple[float, float, float, float] = (2.0, 1.0, 1.0, 1.0)
+    twin_share: float = 0.0
     reverse_share: float = 0.07
     particle_weight: float = 3.0
     identity_weight: float = 2.0
@@ -127,7 +133,7 @@ class EditPools:
         for clips in video.split(config.clips_per_family):
             family, other = self.draw_family(rng), self._draw_global(rng)
             place = rng.getrandbits(30)
-            pair = make_training_pair(clips, family, place)
+            pair, of_group = self._pair(clips, family, place, rng)
             videos = pair.source, pair.target, make_pair(pair.source, other, place)
             source, target, other_target = self._encode(torch.cat(videos)).chunk(3)
             size = source.shape[3], source.shape[4]
@@ -136,8 +142,26 @@ class EditPools:
             weight = 1 + factor * _on_latent_grid(region, source.shape)
             falling = falling.expand(len(clips), -1, -1, -1, -1)
             parts.append((source, target, other_target, falling, weight, (255 * region).to(torch.uint8)))
-            families += [family] * len(clips)
+            families += of_group
         return LatentPool(*(torch.cat(column) for column in zip(*parts)), families=tuple(families))
+
+    def _pair(
+        self, clips: Video, family: TrainingFamily, place: int, rng: random.Random
+    ) -> tuple[EditPair, Sequence[TrainingFamily]]:
+        """The pair of some clips, and the family of each."""
+        rivals = rivals_of(family) if isinstance(family, LocalFamily) else ()
+        half = len(clips) // 2
+        # drawn for every family, so that the share changes nothing else
+        is_twin = rng.random() < self.config.twin_share
+        if not rivals or not is_twin or half == 0 or len(clips) % 2:
+            return make_training_pair(clips, family, place), [family] * len(clips)
+        assert isinstance(family, LocalFamily)
+        rival = rng.choice(rivals)
+        a, b = twin_pairs((family, rival), clips[:half], place)
+        assert a.mask is not None
+        assert b.mask is not None
+        both = (torch.cat(x) for x in ((a.source, b.source), (a.target, b.target), (a.mask, b.mask)))
+        return EditPair(*both), [family] * half + [rival] * half
 
     def _region(
         self, pair: EditPair, family: TrainingFamily, place: int
@@ -148,10 +172,11 @@ class EditPools:
         if isinstance(family, EditFamily | FamilyPair) and family.edit.particles is not None:
             alpha, _ = family.edit.particles(pair.source.shape, place, 0, pair.source.device)
             return nothing + alpha, self.config.particle_region_weight
-        # a region that is most of the picture does not stand out
-        if pair.mask is None or pair.mask.float().mean() > 0.5:
+        if pair.mask is None:
             return nothing, 0.0
-        return nothing + pair.mask, self.config.region_weight
+        # what is most of the picture does not stand out, what it leaves over does
+        small = pair.mask if pair.mask.float().mean() <= 0.5 else ~pair.mask
+        return nothing + small, self.config.region_weight
 
     def _encode(self, video: Float[Tensor, "b c r h w"]) -> Latent:
         # fp32 weights under autocast would be cast anew for every call: the frozen VAE is bf16 itself

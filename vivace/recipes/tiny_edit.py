@@ -112,11 +112,12 @@ def tiny_edit_run(stage: Stage, spec: DitSpec, minutes: float, num_train_steps: 
         pool = replace(
             pool,
             num_pairs=384,
-            steps_per_pool=12,
+            steps_per_pool=24,
             batch=96,
             num_raw_frames=5,
             local_share=0.6,
             local_weights=(1.0, 4.0, 4.0, 0.5),
+            twin_share=0.7,
         )
         trainer = replace(trainer, learning_rate=4e-4, warmup_steps=100)
     return TinyEditRun(stage=stage, spec=spec, pool=pool, flow=flow, trainer=trainer)

@@ -3,19 +3,20 @@
 python -m vivace.recipes.tiny_edit_student --start-from CAUSAL/weights [--teacher TEACHER/weights] \
     --clips CLIPS --vae VAE --lpips LPIPS --out RUN --minutes 12
 
-The student is asked at the noise levels that its sampler visits, remembers what it made itself (as when
-serving) and is led to the programmatic target, or, where a teacher is named, to the end points of that
-many-step bidirectional one from the same noise; a part of every batch is decoded and compared as pictures.
+The student is asked at the noise levels that its sampler visits, remembers what it made itself and in part
+sees that with noise instead of the target (both as when serving). It is led to the programmatic target, or,
+where a teacher is named, to the end points of that many-step bidirectional one from the same noise; a part of
+every batch is decoded and compared as pictures.
 """
 
 import random
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 import tyro
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from vivace.core.seeds import mix_seed
@@ -26,6 +27,7 @@ from vivace.evaluation.picture_scores import pictures
 from vivace.models.perceptual import Lpips
 from vivace.models.video_vae import VideoVae
 from vivace.parallel.replicas import Replicas
+from vivace.pipelines.stream import CommitMode
 from vivace.recipes.clip_sampling import OwnMemory, whole_clip
 from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
@@ -45,8 +47,9 @@ from vivace.training.trainer import Trainer, TrainerConfig
 
 Latent = Float[Tensor, "b c t h w"]
 ROLLOUT_BATCH = 96
-# what the student remembers comes from either of its samplers
+# what the student remembers comes from either of its samplers, written in either way
 OWN_SIGMAS = (SANA_STREAMING_4_STEPS, SANA_STREAMING_2_STEPS)
+COMMITS: tuple[CommitMode, ...] = get_args(CommitMode)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,10 +61,15 @@ class StudentRun:
         teacher_shift: Shift of its noise levels.
         teacher_share: Share of clips whose target is the teacher's end point, if there is a teacher.
         own_memory_share: Share of clips whose memory is what the student made.
+        own_draft_share: Share of clips whose noisy frames are what the student made, with noise. With noise
+            on the target instead, all but the first level show which of two things was meant and what lies
+            behind it.
         num_decoded: Clips of a batch that are compared as pictures.
+        num_regions_decoded: How many of those at most are chosen because something stands out in them.
         perceptual_weight, pixel_weight, motion_weight: Factors of LPIPS, absolute and frame-to-frame errors.
-        perceptual_frames: Raw frames of a decoded clip that go through LPIPS.
+        perceptual_frames: Raw frames of a decoded clip that go through LPIPS, those under training first.
         region_weight: Factor, beyond 1, of absolute errors where a local edit or a particle is.
+        perceptual_region_weight: Factor of LPIPS within that region, beside that of the whole picture.
         has_still_noise: Whether the memory that the student makes itself comes from noise that is the same in
             every latent frame, falling channels apart, as served (decision 0012). Noise under training is
             always independent, or a frame could be read out of its neighbour's.
@@ -75,12 +83,15 @@ class StudentRun:
     teacher_shift: float = 3.0
     teacher_share: float = 0.2
     own_memory_share: float = 0.6
-    num_decoded: int = 6
+    own_draft_share: float = 0.5
+    num_decoded: int = 8
+    num_regions_decoded: int = 4
     perceptual_weight: float = 0.35
     pixel_weight: float = 0.3
     motion_weight: float = 0.6
     perceptual_frames: int = 10
     region_weight: float = 6.0
+    perceptual_region_weight: float = 0.5
     has_still_noise: bool = True
     instructions_per_family: int = 3000
     words: WordsConfig = field(default_factory=lambda: WordsConfig(naming_weight=0.2))
@@ -97,8 +108,9 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
             switch_share=0.2,
             identity_weight=4.0,
             pair_share=0.13,
-            local_share=0.3,
-            local_weights=(2.0, 2.0, 0.7, 0.7),
+            local_share=0.36,
+            local_weights=(1.5, 3.0, 1.0, 0.8),
+            twin_share=0.6,
             particle_weight=6.0,
             particle_region_weight=5.0,
         ),
@@ -108,6 +120,7 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
             memory_noise=0.08,
             noisy_share=0.45,
             last_step_share=0.35,
+            fresh_share=0.08,
         ),
         trainer=TrainerConfig(
             num_train_steps=num_train_steps,
@@ -133,6 +146,7 @@ class _Prepared:
     noise: Latent
     teacher: Latent | None
     own: Latent
+    stands_out: tuple[bool, ...]
 
 
 class _Seen(NamedTuple):
@@ -181,7 +195,7 @@ class StudentObjective:
             self._velocity = clip_velocity(model.dit, chunks, batch.target.device)
         step = edit_flow_step(self._velocity, batch, run.flow, generator)
         total, parts = flow_error(step, batch)
-        seen, picture_parts = self._picture_loss(step, batch, around, rng)
+        seen, picture_parts = self._picture_loss(step, batch, around, generator)
         total, parts = total + seen, {**parts, **picture_parts}
         if self.words is not None:
             families = [self.pools.draw_family(rng) for _ in range(self.words.config.batch)]
@@ -211,9 +225,10 @@ class StudentObjective:
             if self.teacher is not None:
                 sigmas = shifted_sigmas(self.run.teacher_steps, self.run.teacher_shift)
                 teacher.append(whole_clip(self.teacher, noise[part], *given, sigmas))
-            own.append(self._own_memory(served[part], *given, rng.choice(OWN_SIGMAS)))
+            own.append(self._own_memory(served[part], *given, rng.choice(OWN_SIGMAS), rng.choice(COMMITS)))
         taught = torch.cat(teacher) if teacher else None
-        return _Prepared(pool, noise, taught, torch.cat(own))
+        stands_out = (pool.weight.amax((1, 2, 3, 4)) > 1).tolist()
+        return _Prepared(pool, noise, taught, torch.cat(own), tuple(stands_out))
 
     def _batch(
         self, model: InstructedEditor, prepared: _Prepared, rng: random.Random
@@ -221,6 +236,9 @@ class StudentObjective:
         """Clips of the pool, and what the first of them are compared with as pictures."""
         run, pool = self.run, prepared.pool
         chosen = rng.sample(range(run.pool.num_pairs), run.pool.batch)
+        # those that come first are compared as pictures
+        standing_out = [i for i in chosen if prepared.stands_out[i]][: run.num_regions_decoded]
+        chosen = standing_out + [i for i in chosen if i not in standing_out]
         device = pool.source.device
         index = torch.tensor(chosen, device=device)
 
@@ -237,6 +255,7 @@ class StudentObjective:
             is_plain = pool.weight[index].amax((1, 2, 3, 4), keepdim=True) == 1
             target = torch.where(some(run.teacher_share) & is_plain, prepared.teacher[index], target)
         shown = torch.where(some(run.own_memory_share), prepared.own[index], pool.target[index])
+        draft = torch.where(some(run.own_draft_share), prepared.own[index], target)
         is_switched = some(run.pool.switch_share)
         batch = EditBatch(
             source=pool.source[index],
@@ -246,6 +265,7 @@ class StudentObjective:
             weight=pool.weight[index],
             text=text,
             text_mask=mask,
+            draft=draft,
         )
         # a frame is judged behind the frames that would come before it when serving
         part = slice(0, run.num_decoded)
@@ -253,7 +273,7 @@ class StudentObjective:
         return batch, _Seen(shown, pool.region[index[part]])
 
     def _picture_loss(
-        self, step: FlowStep, batch: EditBatch, around: _Seen, rng: random.Random
+        self, step: FlowStep, batch: EditBatch, around: _Seen, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         run = self.run
         part = slice(0, run.num_decoded)
@@ -262,12 +282,12 @@ class StudentObjective:
         made = self._decode(torch.where(is_noisy, clean, around.shown))
         with torch.no_grad():
             wanted = self._decode(batch.target[part])
-        num_frames = made.shape[2]
-        # memory is longer and worse at the end, so late raw frames are worth more looks than early ones
-        frames = sorted(rng.sample(range(num_frames // 4, num_frames), run.perceptual_frames))
-        perceptual = self.lpips(pictures(made[:, :, frames]), pictures(wanted[:, :, frames])).mean()
+        region = around.region.float() / 255
+        frames = _looked_at(step.is_noisy[part], made.shape[2], run.perceptual_frames, generator)
+        a, b, where = (pictures(_frames_of(video, frames)) for video in (made, wanted, region))
+        perceptual = self.lpips.with_regions(a, b, where, run.perceptual_region_weight).mean()
         error = made - wanted
-        counts = 1 + run.region_weight / 255 * around.region.float()
+        counts = 1 + run.region_weight * region
         pixel = (error.abs() * counts).mean()
         motion = ((error[:, :, 1:] - error[:, :, :-1]).abs() * counts[:, :, 1:]).mean()
         total = run.perceptual_weight * perceptual + run.pixel_weight * pixel + run.motion_weight * motion
@@ -278,6 +298,22 @@ class StudentObjective:
         with torch.autocast(latent.device.type, enabled=False):
             video, _ = vae.decode(latent.to(next(vae.parameters()).dtype), None)
         return video.float()
+
+
+def _looked_at(
+    is_noisy: Bool[Tensor, "b t"], num_raw_frames: int, num_looks: int, generator: torch.Generator
+) -> Int64[Tensor, "b k"]:
+    """Raw frames of each clip that are compared: random ones of what is under training, then others."""
+    first, rest = is_noisy[:, :1], is_noisy[:, 1:]
+    under_training = torch.cat([first, rest.repeat_interleave((num_raw_frames - 1) // rest.shape[1], 1)], 1)
+    order = torch.rand(under_training.shape, generator=generator, device=generator.device)
+    return (order + under_training).topk(num_looks).indices
+
+
+def _frames_of(video: Float[Tensor, "b c r h w"], frames: Int64[Tensor, "b k"]) -> Float[Tensor, "b c k h w"]:
+    """Other raw frames of each clip."""
+    clips = torch.arange(len(video), device=video.device)[:, None]
+    return video.transpose(1, 2)[clips, frames].transpose(1, 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

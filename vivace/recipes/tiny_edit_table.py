@@ -71,7 +71,7 @@ def samplers(
         return lambda noise, source, ids: whole_clip(editor, noise, source, ids, sigmas)
 
     def stream(editor: InstructedEditor, sigmas: Sequence[float]) -> Sampler:
-        return lambda noise, source, ids: stream_clip(editor, noise, source, ids, sigmas)
+        return lambda noise, source, ids: stream_clip(editor, noise, source, ids, sigmas, "clean_pass")
 
     rows: dict[str, Sampler] = {}
     if teacher is not None:

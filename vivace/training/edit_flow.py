@@ -24,6 +24,9 @@ class EditBatch(NamedTuple):
     weight: Float[Tensor, "b 1 t h w"]  # how much the error of a place counts; 1 is ordinary
     text: Float[Tensor, "b m c"]
     text_mask: Bool[Tensor, "b m"]
+    # what noise is added to, None for the target: where it is what the model made itself, as when serving, no
+    # noisy frame tells what is asked for, and the velocity leads from there to the target
+    draft: Latent | None = None
 
 
 class FlowStep(NamedTuple):
@@ -127,7 +130,7 @@ def edit_flow_step(
         sigma_of_chunk = torch.where(is_fresh, config.served_sigmas[0], sigma_of_chunk)
     sigma = torch.where(is_noisy, sigma_of_chunk[:, chunk_of_frame], 0.0)
 
-    noisy = add_noise(batch.target, batch.noise, sigma)
+    noisy = add_noise(batch.target if batch.draft is None else batch.draft, batch.noise, sigma)
     hidden_level = config.memory_noise * torch.rand(b, 1, generator=generator, device=generator.device)
     memory = add_noise(batch.memory, normal_like(batch.target, generator), hidden_level)
     if config.last_step_share:
@@ -143,7 +146,7 @@ def edit_flow_step(
 
 def flow_error(step: FlowStep, batch: EditBatch) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
     """Weighted mean squared velocity error over the noisy frames; parts are at high and at low noise."""
-    squared = (step.velocity - velocity_target(batch.target, batch.noise)).square()
+    squared = (step.velocity - _wanted_velocity(step, batch)).square()
     error = (squared * batch.weight).mean(dim=(1, 3, 4))
     counted = step.is_noisy.float()
     is_high = counted * (step.sigma > 0.9)
@@ -152,6 +155,14 @@ def flow_error(step: FlowStep, batch: EditBatch) -> tuple[Float[Tensor, ""], dic
         "low": (error * (counted - is_high)).sum() / (counted - is_high).sum().clamp(min=1),
     }
     return (error * counted).sum() / counted.sum(), parts
+
+
+def _wanted_velocity(step: FlowStep, batch: EditBatch) -> Latent:
+    """From every noisy frame straight to its target; frames that are not noisy count nowhere."""
+    if batch.draft is None:
+        return velocity_target(batch.target, batch.noise)
+    sigma = torch.where(step.is_noisy, step.sigma, 1.0)[:, None, :, None, None]
+    return velocity_target(batch.draft, batch.noise) + (batch.draft - batch.target) / sigma
 
 
 def _draw_sigmas(
