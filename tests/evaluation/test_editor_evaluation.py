@@ -47,6 +47,21 @@ def test_every_part_asked_for_has_rows_and_others_have_none(report) -> None:
     assert (report.model, report.precision, report.num_denoising_steps) == ("toy", "float32", 4)
 
 
+def test_families_that_draw_things_have_a_row_for_each_scene(toy_editor, lpips, clip) -> None:
+    names = ("add_red_ball_middle", "remove_object", "undo_night")
+    config = dataclasses.replace(CONFIG, parts=("local",), local_families=names, scenes=3)
+    report = evaluate_editor(toy_editor, [clip], lpips, config, model="toy")
+    scenes = {family: [row.seed for row in rows] for family, rows in report.local_of_families().items()}
+    assert scenes == {names[0]: [0], names[1]: [0, 1, 2], names[2]: [0]}
+    removed = report.local_of_families()["remove_object"]
+    assert len({row.share for row in removed}) == 3
+    assert len({row.instruction for row in removed}) > 1
+    line = next(line for line in markdown_page(report).splitlines() if line.startswith("| remove_object"))
+    assert [cell.strip() for cell in line.split("|")][2:4] == ["1", "3"]
+    with pytest.raises(ConfigError, match="scenes"):
+        dataclasses.replace(CONFIG, scenes=0)
+
+
 def test_the_report_survives_json(report) -> None:
     assert from_json(EvaluationReport, to_json(report)) == report
 
@@ -74,7 +89,7 @@ def test_the_page_has_a_table_for_every_part_with_rows(report) -> None:
         assert f"## {heading}" in page
     assert "## Instructions" not in page
     assert "| night | 1 |" in page
-    assert "| undo_sepia | 1 | 100 % |" in page
+    assert "| undo_sepia | 1 | 1 | 100 % |" in page
     assert "4 steps, float32." in page
     assert "5 raw frames of 48x32, drift at 48x32, everything else at 64x48" in page
 

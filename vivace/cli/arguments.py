@@ -272,6 +272,7 @@ class EvalArguments:
     size: Annotated[
         str | None, arg(metavar="WxH", help="picture size", help_behavior_hint="(default: 320x192)")
     ] = None
+    scenes: Annotated[int, arg(metavar="N", help="scenes of each local family with drawn things")] = 1
     instruction_clips: Annotated[int, arg(metavar="N", help="clips that every phrasing edits")] = 1
     train_phrasings: Annotated[
         int, arg(metavar="N", help="phrasings of each family drawn from those of training")

@@ -97,6 +97,7 @@ def _config(arguments: EvalArguments) -> EvaluationConfig:
         )
     numbers = {
         "--frames": arguments.frames,
+        "--scenes": arguments.scenes,
         "--instruction-clips": arguments.instruction_clips,
         "--train-phrasings": arguments.train_phrasings,
     }
@@ -111,6 +112,7 @@ def _config(arguments: EvalArguments) -> EvaluationConfig:
         local_families=(
             tuple(f.name for f, plain in zip(named, is_plain) if not plain) if named else plain.local_families
         ),
+        scenes=arguments.scenes,
         width_px=width_px,
         height_px=height_px,
         num_frames=arguments.frames,

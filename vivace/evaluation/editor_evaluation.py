@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,6 +13,7 @@ from vivace.core.errors import InputError
 from vivace.data.edit_pairs import FAMILIES, family_named
 from vivace.data.instructions import phrasings
 from vivace.data.instructions_grammar import Split
+from vivace.data.local_families import LocalFamily
 from vivace.data.training_pairs import TrainingFamily
 from vivace.evaluation.drift import DriftRow, measure_drift
 from vivace.evaluation.fidelity import (
@@ -34,6 +36,8 @@ from vivace.pipelines.edit import EditPipeline
 # clip, family, source | edit | target of one raw frame, stacked
 Show = Callable[[str, str, UInt8[np.ndarray, "h w c"]], None]
 Say = Callable[[str], None]
+# keeps the sentences of one clip's scenes apart from those of other clips
+SEEDS_A_SCENE = 1000
 
 
 def evaluate_editor(
@@ -167,11 +171,15 @@ class _Evaluation:
         rows: list[LocalRow] = []
         for name in self.config.local_families:
             family = local_or_reverse_named(name)
-            words = instruction_of(family, "train", index)
-            row, picture = measure_local(self.editor, self.lpips, clip, family, words, self.config.editing)
-            self.show(clip.name, name, picture)
-            self.say(f"{clip.name}: {name}: {row.inside_edit:.3f} / {row.inside_source:.3f} ({words})")
-            rows.append(row)
+            is_drawn = isinstance(family, LocalFamily) and family.kind != "add"
+            for scene in range(self.config.scenes if is_drawn else 1):
+                words = instruction_of(family, "train", index + SEEDS_A_SCENE * scene)
+                editing = replace(self.config.editing, seed=self.config.editing.seed + scene)
+                row, picture = measure_local(self.editor, self.lpips, clip, family, words, editing)
+                if scene == 0:
+                    self.show(clip.name, name, picture)
+                self.say(f"{clip.name}: {name}: {row.inside_edit:.3f} / {row.inside_source:.3f} ({words})")
+                rows.append(row)
         return rows
 
     def _still(self, clip: PreparedClip) -> list[StillRow]:

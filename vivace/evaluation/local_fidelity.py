@@ -32,6 +32,7 @@ class LocalRow:
     """One local or reverse family on one clip. T is the programmatic target through the VAE.
 
     Attributes:
+        seed: What drew the scene.
         share: Of the picture that is meant to change, in [0, 1]; 1 for reverse edits.
         inside_edit: LPIPS of the edit to T in the region.
         inside_source: LPIPS of the source, through the VAE, to T in the region: what doing nothing costs.
@@ -43,6 +44,7 @@ class LocalRow:
     clip: str
     family: str
     instruction: str
+    seed: int
     num_frames: int
     share: float
     inside_edit: float
@@ -145,6 +147,7 @@ def measure_local(
         clip=clip.name,
         family=family.name,
         instruction=instruction,
+        seed=settings.seed,
         num_frames=frames.shape[0],
         share=1.0 if pair.mask is None else float(pair.mask.float().mean()),
         inside_edit=inside[0],

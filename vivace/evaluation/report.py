@@ -30,6 +30,10 @@ LOCAL_UNDER_TEST = (
     "remove_ball",
     "remove_balloon",
     "remove_butterfly",
+    "remove_star",
+    "remove_heart",
+    "remove_kite",
+    "remove_box",
     "recolor_object_green",
     "recolor_ball_red",
     "recolor_balloon_blue",
@@ -49,6 +53,8 @@ class EvaluationConfig:
         parts: Which tables are made.
         families: Names of families or pairs whose fidelity is measured.
         local_families: Names of local and reverse families, for the part `local`.
+        scenes: Scenes of each local family that draws something into its source, one seed each: which things
+            there are, where and how they move.
         num_frames: Most raw frames of a clip, for reconstruction and fidelity.
         editing: Steps, commit and seed; the seed places particles too.
         still_families: Families whose flicker is measured, on the first clip.
@@ -61,6 +67,7 @@ class EvaluationConfig:
     parts: tuple[Part, ...] = PARTS
     families: tuple[str, ...] = tuple(family.name for family in FAMILIES if family is not IDENTITY)
     local_families: tuple[str, ...] = LOCAL_UNDER_TEST
+    scenes: int = 1
     width_px: int = 320
     height_px: int = 192
     num_frames: int = 17
@@ -77,9 +84,17 @@ class EvaluationConfig:
     drift_round_frames: int = 100
 
     def __post_init__(self) -> None:
-        numbers = self.num_frames, self.instruction_frames, self.instruction_clips, self.train_phrasings
+        numbers = (
+            self.num_frames,
+            self.scenes,
+            self.instruction_frames,
+            self.instruction_clips,
+            self.train_phrasings,
+        )
         if min(numbers) < 1 or min(self.still_frames, self.drift_round_frames) < 4:
-            raise ConfigError("EvaluationConfig: numbers of frames, clips and phrasings must be at least 1")
+            raise ConfigError(
+                "EvaluationConfig: numbers of frames, scenes, clips and phrasings must be at least 1"
+            )
         for name in (*self.families, *self.still_families, *self.drift_families):
             family_named(name)
         for name in self.local_families:

@@ -101,7 +101,7 @@ def _fidelity(report: EvaluationReport) -> str:
 
 def _local(report: EvaluationReport) -> str:
     header = (
-        "family", "clips", "share edited", "LPIPS edit", "LPIPS source", "ratio", "worst clip",
+        "family", "clips", "scenes", "share edited", "LPIPS edit", "LPIPS source", "ratio", "worst one",
         "outside: edit", "outside: VAE", "more than the VAE",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = []
@@ -110,7 +110,8 @@ def _local(report: EvaluationReport) -> str:
         rows.append(
             (
                 name,
-                str(len(found)),
+                str(len({row.clip for row in found})),
+                str(len({row.seed for row in found})),
                 _percent(mean(row.share for row in found)),
                 _n(mean(row.inside_edit for row in found)),
                 _n(mean(row.inside_source for row in found)),
@@ -124,7 +125,7 @@ def _local(report: EvaluationReport) -> str:
     if len(rows) > 1:
         ratio = mean(mean(row.ratio for row in found) for found in report.local_of_families().values())
         excess = mean(row.outside_excess for row in report.local)
-        rows.append(("mean", str(len(report.local)), "", "", "", _n(ratio, 2), "", "", "", _n(excess)))
+        rows.append(("mean", str(len(report.local)), "", "", "", "", _n(ratio, 2), "", "", "", _n(excess)))
     return _table(header, rows)
 
 
