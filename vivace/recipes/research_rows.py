@@ -10,6 +10,7 @@ seeds instead.
 
 import json
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vivace.catalog.load import choose_device
+from vivace.core.errors import InputError
+from vivace.core.exit_code import exit_code_of
 from vivace.core.seeds import mix_seed
 from vivace.data import edit_pairs as pairs
 from vivace.data.clips import ClipStore
@@ -299,8 +303,8 @@ def main(arguments: Arguments) -> None:
         print(table([Row(**json.loads(line)) for line in arguments.table.read_text().splitlines()]))
         return
     if not (arguments.clips and arguments.eval and arguments.vae and arguments.prompts):
-        raise SystemExit("name --clips, --eval, --vae and --prompts, or --table with finished rows")
-    device = torch.device(arguments.device)
+        raise InputError("name --clips, --eval, --vae and --prompts, or --table with finished rows")
+    device = choose_device(arguments.device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -317,4 +321,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    sys.exit(exit_code_of(lambda: main(tyro.cli(Arguments)), "research_rows"))

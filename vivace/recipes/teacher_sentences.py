@@ -10,12 +10,14 @@ import argparse
 import json
 import random
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vivace.core.errors import InputError
+from vivace.core.exit_code import exit_code_of
 from vivace.data.edit_pairs import EditFamily
 from vivace.data.instructions import normalised, phrasings, sample_instruction
 from vivace.data.more_phrasings import more_phrasings, sample_phrasing
@@ -295,4 +297,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main, "teacher_sentences"))

@@ -8,6 +8,7 @@ falling particles more often than on others.
 """
 
 import copy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,10 @@ import torch
 import tyro
 from torch import Tensor
 
+from vivace.catalog.load import choose_device
 from vivace.core.config import write_config
+from vivace.core.errors import InputError
+from vivace.core.exit_code import exit_code_of
 from vivace.core.shapes import Video
 from vivace.data.clips import ClipStore
 from vivace.models.perceptual import Lpips
@@ -131,9 +135,10 @@ class Arguments:
 def main(arguments: Arguments) -> None:
     """Train, export and measure."""
     if arguments.out.resolve() == arguments.start_from.resolve():
-        raise SystemExit(
+        raise InputError(
             f"got {arguments.out} for both folders; name another one than --start-from for --out"
         )
+    choose_device(arguments.device)
     old = VideoVae.load(arguments.start_from)
     run = tiny_decoder(old, arguments.minutes)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -150,4 +155,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    sys.exit(exit_code_of(lambda: main(tyro.cli(Arguments)), "tiny_decoder"))

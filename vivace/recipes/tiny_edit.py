@@ -12,6 +12,7 @@ learns to need few steps.
 """
 
 import random
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,6 +21,9 @@ import torch
 import tyro
 from torch import nn
 
+from vivace.catalog.load import choose_device
+from vivace.core.errors import InputError
+from vivace.core.exit_code import exit_code_of
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
 from vivace.diffusion.sampler import SANA_STREAMING_4_STEPS
@@ -232,13 +236,14 @@ def load_editor(arguments: Arguments, latent_channels: int) -> InstructedEditor:
         editor = InstructedEditor.load(arguments.start_from)
         return grown(editor, tiny_edit_spec(latent_channels, editor.prompts.spec.dim))
     if arguments.prompts is None:
-        raise SystemExit("name --start-from (an earlier stage's weights) or --prompts (a prompt encoder)")
+        raise InputError("name --start-from (an earlier stage's weights) or --prompts (a prompt encoder)")
     encoder = PromptEncoder.load(arguments.prompts).float()
     return InstructedEditor(StreamingDit(tiny_edit_spec(latent_channels, encoder.spec.dim)), encoder)
 
 
 def main(arguments: Arguments) -> None:
     """Train, then export the averaged weights to `out/weights`."""
+    choose_device(arguments.device)
     replicas = Replicas.join(arguments.device)
     device = replicas.device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -266,4 +271,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    sys.exit(exit_code_of(lambda: main(tyro.cli(Arguments)), "tiny_edit"))

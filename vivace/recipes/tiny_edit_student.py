@@ -10,6 +10,7 @@ every batch is decoded and compared as pictures.
 """
 
 import random
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -19,6 +20,8 @@ import tyro
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
+from vivace.catalog.load import choose_device
+from vivace.core.exit_code import exit_code_of
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
 from vivace.diffusion.flow import clean_from_velocity
@@ -335,6 +338,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train, then export the averaged weights to `out/weights`."""
+    choose_device(arguments.device)
     replicas = Replicas.join(arguments.device)
     device = replicas.device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -364,4 +368,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    sys.exit(exit_code_of(lambda: main(tyro.cli(Arguments)), "tiny_edit_student"))

@@ -8,6 +8,7 @@ through the VAE, and a ratio is LPIPS(edit, T) / LPIPS(source through the VAE, T
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from vivace.catalog.load import choose_device
 from vivace.catalog.sampling import editing_sigmas
+from vivace.core.exit_code import exit_code_of
 from vivace.core.falling_noise import WEATHER
 from vivace.data.clips import ClipStore
 from vivace.data.edit_pairs import FAMILIES, IDENTITY, EditFamily
@@ -171,7 +174,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Write all scores as JSON and print the table."""
-    device = torch.device(arguments.device)
+    device = choose_device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
     lpips = Lpips.load(arguments.lpips).to(device)
@@ -197,4 +200,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    sys.exit(exit_code_of(lambda: main(tyro.cli(Arguments)), "tiny_edit_table"))

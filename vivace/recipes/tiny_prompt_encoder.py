@@ -13,6 +13,7 @@ import argparse
 import random
 import re
 import string
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vivace.core.errors import InputError
+from vivace.core.exit_code import exit_code_of
 from vivace.models.prompt_encoder import PromptEncoder, PromptEncoderSpec
 from vivace.recipes.teacher_corpus import TeacherCorpus, prepare, read_tokenizer, train_tokenizer
 from vivace.training.objective import Loss, step_seed
@@ -259,4 +261,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main, "tiny_prompt_encoder"))

@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vivace.core.config import write_config
+from vivace.core.exit_code import exit_code_of
 from vivace.core.shapes import Video
 from vivace.data.clips import ClipSamplingConfig, ClipStore
 from vivace.data.edit_pairs import FAMILIES, IDENTITY, PAIRS, EditFamily, FamilyPair, make_pair
@@ -344,4 +346,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main, "tiny_vae"))

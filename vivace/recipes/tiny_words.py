@@ -10,6 +10,7 @@ real edits. No picture is made, so a train step hears more sentences than a stud
 
 import copy
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vivace.catalog.load import choose_device
+from vivace.core.exit_code import exit_code_of
 from vivace.core.falling_noise import WEATHER
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
@@ -251,7 +254,7 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train, then export the averaged weights to `out/weights`; the DiT's are those it started from."""
-    device = torch.device(arguments.device)
+    device = choose_device(arguments.device)
     torch.manual_seed(0)
     editor = InstructedEditor.load(arguments.start_from).to(device)
     editor.dit.requires_grad_(False)
@@ -271,4 +274,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments))
+    sys.exit(exit_code_of(lambda: main(tyro.cli(Arguments)), "tiny_words"))
