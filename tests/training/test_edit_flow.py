@@ -155,6 +155,8 @@ def test_a_draft_takes_the_targets_place_and_the_velocity_leads_from_it_to_the_t
     # the target as a draft is the plain objective
     same = flow_error(plain, given._replace(draft=given.target))[0]
     torch.testing.assert_close(same, flow_error(plain, given)[0])
+    with pytest.raises(ConfigError, match="served_share"):
+        edit_flow_step(velocity, given._replace(draft=draft), replace(config, served_share=0.9), generator)
 
 
 def test_in_fresh_clips_nothing_but_source_and_words_says_what_is_asked_for():

@@ -7,8 +7,7 @@ python -m vivace.recipes.tiny_edit_student --start-from RUN3/weights ...
 
 The teacher sees a whole clip at once at one noise level; the causal editor sees the past only, at a noise
 level of its own for every latent frame; `objects` shows it many short clips in which the words decide which
-of two things is meant (the bundled weights have not been through it); the student (`tiny_edit_student`)
-learns to need few steps.
+of two things is meant; the student (`tiny_edit_student`) learns to need few steps.
 """
 
 import random

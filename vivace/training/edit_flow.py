@@ -110,7 +110,15 @@ def edit_flow_step(
 
     The whole clip goes through the model at once, chunk-causally (`ClipVelocity` of the config's chunks): a
     chunk reads what earlier frames wrote, noisy or clean, exactly as the streaming forward does.
+
+    Raises:
+        ConfigError: If there are drafts and levels near 0, where the way from them to the target is steep.
     """
+    if batch.draft is not None and config.served_share < 1:
+        raise ConfigError(
+            f"got drafts and served_share {config.served_share}, expected 1: elsewhere levels come near 0, where "
+            "the velocity from a draft to its target grows without bound"
+        )
     b, _, frames, _, _ = batch.target.shape
     chunks = config.chunks(frames)
     chunk_of_frame = torch.repeat_interleave(
