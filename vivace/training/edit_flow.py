@@ -116,8 +116,8 @@ def edit_flow_step(
     """
     if batch.draft is not None and config.served_share < 1:
         raise ConfigError(
-            f"got drafts and served_share {config.served_share}, expected 1: elsewhere levels come near 0, where "
-            "the velocity from a draft to its target grows without bound"
+            f"got drafts and served_share {config.served_share}, expected 1: elsewhere levels come near 0, "
+            "where the velocity from a draft to its target grows without bound"
         )
     b, _, frames, _, _ = batch.target.shape
     chunks = config.chunks(frames)
