@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from vivace.catalog.model_folder import BUNDLED
+from vivace.core.errors import ConfigError
 from vivace.core.falling_noise import WEATHER
 from vivace.data.clips import ClipStore
 from vivace.data.edit_pairs import SNOW, EditFamily, make_pair
@@ -21,7 +22,7 @@ from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.streaming_dit import StreamingDit, hybrid_mixers
 from vivace.models.video_vae import VideoVae
 from vivace.recipes.clip_sampling import OwnMemory, stream_clip
-from vivace.recipes.edit_pool import EditPoolConfig, EditPools
+from vivace.recipes.edit_pool import EditPoolConfig, EditPools, draw_rows
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsObjective
 from vivace.recipes.tiny_edit import EditObjective, grown, tiny_edit_run, tiny_edit_spec
 from vivace.recipes.tiny_edit_student import StudentObjective, _frames_of, _looked_at, student_run
@@ -163,6 +164,29 @@ def test_twins_are_two_edits_of_one_scene(vae, clips):
     assert named >= 3
     alone = EditPools(replace(config, num_pairs=12), clips, vae, 3).pool(0)
     assert all(alone.families[i] is alone.families[i + 1] for i in range(0, 12, 2))
+
+
+def test_twins_come_together_and_from_the_same_noise(vae, clips, bank, monkeypatch):
+    config = replace(POOL, clips_per_family=2, num_pairs=6, batch=4, twin_share=0.5)
+    for seed in range(5):
+        rows = draw_rows(config, random.Random(seed))
+        assert len(set(rows)) == 4
+        assert all(twin == first + 1 and first % 2 == 0 for first, twin in zip(rows[::2], rows[1::2]))
+    with pytest.raises(ConfigError, match="whole families"):
+        draw_rows(replace(config, num_pairs=7), random.Random(0))
+    model, steps = editor(), Spied(edit_flow_step)
+    run = replace(short(student_run(1.0, 2)), pool=config, num_decoded=1, perceptual_frames=2)
+    monkeypatch.setattr("vivace.recipes.tiny_edit_student.edit_flow_step", steps)
+    StudentObjective(run, EditPools(config, clips, vae, 0), bank, None, Lpips())(model, 0, 0)
+    falling = sum(group.num_channels for group in WEATHER)
+    noise = steps.given[0][1].noise[:, falling:]
+    same = [[torch.equal(a, b) for b in noise] for a in noise]
+    assert [sum(row) for row in same] == [2, 2, 2, 2]
+    plain = tiny_edit_run("objects", model.dit.spec, 1.0, 2)
+    objective = EditObjective(replace(plain, pool=config), EditPools(config, clips, vae, 0), bank, None)
+    made = objective._batch(model, 0, random.Random(0), torch.Generator().manual_seed(0)).noise[:, falling:]
+    assert torch.equal(made[::2], made[1::2])
+    assert not torch.equal(made[0], made[2])
 
 
 def test_the_object_that_stays_stands_out_where_all_else_changes(vae, clips):

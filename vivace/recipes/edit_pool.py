@@ -13,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from vivace.core.errors import ConfigError
 from vivace.core.falling_noise import WEATHER
 from vivace.core.seeds import mix_seed
 from vivace.core.shapes import Video
@@ -82,6 +83,35 @@ class LatentPool:
     weight: Float[Tensor, "b 1 t h w"]
     region: UInt8[Tensor, "b 1 r y x"]
     families: tuple[TrainingFamily, ...]
+
+
+def twin_rows(config: EditPoolConfig) -> dict[int, int]:
+    """The clip of a pool that would be the twin of each clip in the first half of its family's."""
+    half = config.clips_per_family // 2
+    return {
+        row: row + half
+        for first in range(0, config.num_pairs - config.clips_per_family + 1, config.clips_per_family)
+        for row in range(first, first + half)
+    }
+
+
+def draw_rows(config: EditPoolConfig, rng: random.Random) -> list[int]:
+    """Which clips of a pool a train step sees: twins together, where there are any.
+
+    Side by side, and from the same noise, all that differs between them is the word and what it asks for.
+
+    Raises:
+        ConfigError: If twins are wanted and batches or families have odd numbers of clips.
+    """
+    if config.twin_share == 0:
+        return rng.sample(range(config.num_pairs), config.batch)
+    if config.batch % 2 or config.clips_per_family % 2 or config.num_pairs % config.clips_per_family:
+        raise ConfigError(
+            f"EditPoolConfig: got batch {config.batch}, clips_per_family {config.clips_per_family} and "
+            f"num_pairs {config.num_pairs}, expected even numbers and whole families where there are twins"
+        )
+    twins = twin_rows(config)
+    return [row for first in rng.sample(sorted(twins), config.batch // 2) for row in (first, twins[first])]
 
 
 class EditPools:

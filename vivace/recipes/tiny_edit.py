@@ -32,7 +32,7 @@ from vivace.models.prompt_encoder import PromptEncoder
 from vivace.models.streaming_dit import DitSpec, StreamingDit, hybrid_mixers
 from vivace.models.video_vae import VideoVae
 from vivace.parallel.replicas import Replicas
-from vivace.recipes.edit_pool import EditPoolConfig, EditPools
+from vivace.recipes.edit_pool import EditPoolConfig, EditPools, draw_rows
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
 from vivace.training.clip_velocity import Velocity, clip_velocity
@@ -165,7 +165,7 @@ class EditObjective:
     ) -> EditBatch:
         config = self.run.pool
         pool = self.pools.pool(train_step // config.steps_per_pool)
-        chosen = rng.sample(range(config.num_pairs), config.batch)
+        chosen = draw_rows(config, rng)
         device = pool.source.device
         index = torch.tensor(chosen, device=device)
         text, mask = model.encode(
@@ -174,6 +174,8 @@ class EditObjective:
         is_switched = torch.tensor([rng.random() < config.switch_share for _ in chosen], device=device)
         target = pool.target[index]
         noise = normal_like(target, generator)
+        if config.twin_share:
+            noise = noise[::2].repeat_interleave(2, dim=0)
         noise[:, : pool.falling.shape[1]] = pool.falling[index]
         return EditBatch(
             source=pool.source[index],

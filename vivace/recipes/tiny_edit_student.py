@@ -32,7 +32,7 @@ from vivace.models.video_vae import VideoVae
 from vivace.parallel.replicas import Replicas
 from vivace.pipelines.stream import CommitMode
 from vivace.recipes.clip_sampling import OwnMemory, whole_clip
-from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool
+from vivace.recipes.edit_pool import EditPoolConfig, EditPools, LatentPool, draw_rows, twin_rows
 from vivace.recipes.instructed_editor import InstructedEditor, InstructionBank, WordsConfig, WordsObjective
 from vivace.recipes.teacher_corpus import TeacherCorpus
 from vivace.recipes.tiny_edit import grown, tiny_edit_spec
@@ -215,6 +215,9 @@ class StudentObjective:
         generator = torch.Generator(pool.source.device).manual_seed(mix_seed(self.run.seed, 3, index))
         ids = [self.bank.draw(family, rng) for family in pool.families]
         noise = normal_like(pool.target, generator)
+        if self.run.pool.twin_share:
+            for row, twin in twin_rows(self.run.pool).items():
+                noise[twin] = noise[row]
         noise[:, : pool.falling.shape[1]] = pool.falling
         served = noise.clone()
         if self.run.has_still_noise:
@@ -238,7 +241,7 @@ class StudentObjective:
     ) -> tuple[EditBatch, _Seen]:
         """Clips of the pool, and what the first of them are compared with as pictures."""
         run, pool = self.run, prepared.pool
-        chosen = rng.sample(range(run.pool.num_pairs), run.pool.batch)
+        chosen = draw_rows(run.pool, rng)
         # those that come first are compared as pictures
         standing_out = [i for i in chosen if prepared.stands_out[i]][: run.num_regions_decoded]
         chosen = standing_out + [i for i in chosen if i not in standing_out]
