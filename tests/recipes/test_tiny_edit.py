@@ -224,7 +224,7 @@ class Spied:
 
 def test_memory_is_made_of_still_noise_and_every_step_says_it_in_other_words(vae, clips, bank, monkeypatch):
     model, run = editor(), short(student_run(1.0, 2))
-    run = replace(run, num_decoded=1, perceptual_frames=2)
+    run = replace(run, num_decoded=1, perceptual_frames=2, own_draft_share=0.0)
     objective = StudentObjective(run, EditPools(POOL, clips, vae, 0), bank, None, Lpips())
     steps = Spied(edit_flow_step)
     monkeypatch.setattr("vivace.recipes.tiny_edit_student.edit_flow_step", steps)
@@ -271,6 +271,9 @@ def test_a_share_of_the_noisy_frames_is_what_the_student_made(vae, clips, bank):
         objective.run = replace(run, own_draft_share=share)
         batch, _ = objective._batch(model, prepared, random.Random(0))
         assert all(any(torch.equal(draft, each) for each in wanted) for draft in batch.draft)
+        # drafts get the noise that they were made from
+        given = prepared.served_noise if share else prepared.noise
+        assert all(any(torch.equal(noise, each) for each in given) for noise in batch.noise)
         assert all(any(torch.equal(target, each) for each in prepared.pool.target) for target in batch.target)
 
 

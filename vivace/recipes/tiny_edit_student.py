@@ -73,9 +73,9 @@ class StudentRun:
         perceptual_frames: Raw frames of a decoded clip that go through LPIPS, those under training first.
         region_weight: Factor, beyond 1, of absolute errors where a local edit or a particle is.
         perceptual_region_weight: Factor of LPIPS within that region, beside that of the whole picture.
-        has_still_noise: Whether the memory that the student makes itself comes from noise that is the same in
-            every latent frame, falling channels apart, as served (decision 0012). Noise under training is
-            always independent, or a frame could be read out of its neighbour's.
+        has_still_noise: Whether what the student makes itself comes from noise that is the same in every
+            latent frame, falling channels apart, as served (decision 0012); its drafts get that noise again.
+            Noise on targets is always independent, or a frame could be read out of its neighbour's.
         words: How the prompt encoder learns, where it does.
     """
 
@@ -147,6 +147,7 @@ class _Prepared:
 
     pool: LatentPool
     noise: Latent
+    served_noise: Latent
     teacher: Latent | None
     own: Latent
     stands_out: tuple[bool, ...]
@@ -234,7 +235,7 @@ class StudentObjective:
             own.append(self._own_memory(served[part], *given, rng.choice(OWN_SIGMAS), rng.choice(COMMITS)))
         taught = torch.cat(teacher) if teacher else None
         stands_out = (pool.weight.amax((1, 2, 3, 4)) > 1).tolist()
-        return _Prepared(pool, noise, taught, torch.cat(own), tuple(stands_out))
+        return _Prepared(pool, noise, served, taught, torch.cat(own), tuple(stands_out))
 
     def _batch(
         self, model: InstructedEditor, prepared: _Prepared, rng: random.Random
@@ -261,17 +262,23 @@ class StudentObjective:
             is_plain = pool.weight[index].amax((1, 2, 3, 4), keepdim=True) == 1
             target = torch.where(some(run.teacher_share) & is_plain, prepared.teacher[index], target)
         shown = torch.where(some(run.own_memory_share), prepared.own[index], pool.target[index])
-        draft = torch.where(some(run.own_draft_share), prepared.own[index], target)
+        # twins share their noise, so either both are drafts or none is
+        first_of = {twin: row for row, twin in twin_rows(run.pool).items()} if run.pool.twin_share else {}
+        drafted: dict[int, bool] = {}
+        for i in chosen:
+            drafted.setdefault(first_of.get(i, i), rng.random() < run.own_draft_share)
+        is_drafted = torch.tensor([drafted[first_of.get(i, i)] for i in chosen], device=device)
+        is_drafted = is_drafted[:, None, None, None, None]
         is_switched = some(run.pool.switch_share)
         batch = EditBatch(
             source=pool.source[index],
             target=target,
             memory=torch.where(is_switched, pool.other[index], shown),
-            noise=prepared.noise[index],
+            noise=torch.where(is_drafted, prepared.served_noise[index], prepared.noise[index]),
             weight=pool.weight[index],
             text=text,
             text_mask=mask,
-            draft=draft,
+            draft=torch.where(is_drafted, prepared.own[index], target),
         )
         # a frame is judged behind the frames that would come before it when serving
         part = slice(0, run.num_decoded)
