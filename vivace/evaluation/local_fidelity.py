@@ -19,7 +19,7 @@ from vivace.data.training_pairs import ReverseFamily, make_training_pair, traini
 from vivace.evaluation.fidelity import EditSettings, Frames, PreparedClip, edited
 from vivace.evaluation.footage import as_video, reconstruct
 from vivace.evaluation.picture_scores import LPIPS_BATCH, perceptual_distance, pictures
-from vivace.models.perceptual import Lpips
+from vivace.models.perceptual import Lpips, region_mean
 
 # The VAE spreads an edge by about this much in pictures 192 px high; the region is grown by it.
 MARGIN_PX, MARGIN_SIDE_PX = 4, 192
@@ -93,20 +93,14 @@ def region_distance(lpips: Lpips, a: Video, b: Video, region: Region) -> float:
     themselves; in each layer the distance is averaged with the share of the region in each place as weight.
 
     Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, 2018,
-    equation 1, whose mean over places is restricted.
-    Deviation: a layer's place counts by the area of the region in its equal share of the picture, not in its
-    receptive field.
+    equation 1, whose mean over places is restricted (`region_mean`).
     """
     pasted = torch.where(region, a, b)
     shares = pictures(region.float())
     totals: list[Float[Tensor, "n"]] = []
     parts = zip(*(pictures(video).split(LPIPS_BATCH) for video in (pasted, b, region.float())), strict=True)
     for x, y, weight in parts:
-        total = torch.zeros(x.shape[0], device=x.device)
-        for layer in lpips.maps(x * 2 - 1, y * 2 - 1):
-            area = F.adaptive_avg_pool2d(weight, (layer.shape[-2], layer.shape[-1]))[:, 0]
-            total = total + (layer * area).sum((1, 2)) / area.sum((1, 2)).clamp_min(1e-6)
-        totals.append(total)
+        totals.append(region_mean(lpips.maps(x * 2 - 1, y * 2 - 1), weight))
     present = shares.amax((1, 2, 3)) > 0
     if not present.any():
         raise InputError("got a region without a pixel, expected at least one to measure a distance in")

@@ -1,5 +1,6 @@
 """LPIPS, the learned perceptual distance of pictures; its weights come from a file and are never trained."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -70,17 +71,10 @@ class Lpips(nn.Module):
         region: Float[Tensor, "n 1 h w"],
         weight: float,
     ) -> Float[Tensor, "n"]:
-        """The distance of every pair plus `weight` times its mean in the region, a share in [0, 1] a pixel.
-
-        A place of a layer counts by the share of the region in its equal part of the picture; a picture
-        without a region has the plain distance.
-        """
-        total = torch.zeros(a.shape[0], device=a.device)
-        for layer in self.maps(a, b):
-            area = F.adaptive_avg_pool2d(region, (layer.shape[1], layer.shape[2]))[:, 0]
-            within = (layer * area).sum((1, 2)) / area.sum((1, 2)).clamp_min(1e-6)
-            total = total + layer.mean((1, 2)) + weight * within
-        return total
+        """The distance of every pair plus `weight` times that in the region (`region_mean`)."""
+        layers = self.maps(a, b)
+        plain = torch.stack([layer.mean(dim=(1, 2)) for layer in layers]).sum(dim=0)
+        return plain + weight * region_mean(layers, region)
 
     def maps(
         self, a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]
@@ -98,3 +92,18 @@ class Lpips(nn.Module):
             weighted = (left - right).square() * head.float().view(-1, 1, 1)
             layers.append(weighted.sum(dim=1))
         return layers
+
+
+def region_mean(
+    layers: Sequence[Float[Tensor, "n _ _"]], region: Float[Tensor, "n 1 h w"]
+) -> Float[Tensor, "n"]:
+    """The distance within a region, a share in [0, 1] a pixel, from `Lpips.maps`; 0 where there is none.
+
+    Deviation: a layer's place counts by the share of the region in its equal part of the picture, not in its
+    receptive field.
+    """
+    total = torch.zeros(region.shape[0], device=region.device)
+    for layer in layers:
+        area = F.adaptive_avg_pool2d(region, (layer.shape[-2], layer.shape[-1]))[:, 0]
+        total = total + (layer * area).sum((1, 2)) / area.sum((1, 2)).clamp_min(1e-6)
+    return total

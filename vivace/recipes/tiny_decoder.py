@@ -138,16 +138,16 @@ def main(arguments: Arguments) -> None:
         raise InputError(
             f"got {arguments.out} for both folders; name another one than --start-from for --out"
         )
-    choose_device(arguments.device)
+    device = choose_device(arguments.device)
     old = VideoVae.load(arguments.start_from)
     run = tiny_decoder(old, arguments.minutes)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    clips = ClipStore.load(arguments.data, arguments.device, sampling=run.sampling)
-    lpips = Lpips.load(arguments.lpips).to(arguments.device)
+    clips = ClipStore.load(arguments.data, device, sampling=run.sampling)
+    lpips = Lpips.load(arguments.lpips).to(device)
     use_compile = arguments.compile and clips.device.type == "cuda"
     vae = train_decoder(run, old, clips, lpips, arguments.out, use_compile=use_compile)
     if arguments.eval is not None:
-        held_out = ClipStore.load(arguments.eval, arguments.device)
+        held_out = ClipStore.load(arguments.eval, device)
         metrics = evaluate(vae, lpips, held_out, arguments.out)
         write_config(metrics, arguments.out / "metrics.json")
         for name, values in metrics.items():

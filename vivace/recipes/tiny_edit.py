@@ -84,7 +84,7 @@ def tiny_edit_spec(latent_channels: int, text_dim: int) -> DitSpec:
 
 
 def tiny_edit_run(stage: Stage, spec: DitSpec, minutes: float, num_train_steps: int) -> TinyEditRun:
-    """The runs that made the bundled weights, sized for one H200."""
+    """The runs towards the bundled weights, sized for one H200; twins came together only after them."""
     trainer = TrainerConfig(
         num_train_steps=num_train_steps,
         learning_rate=8e-4,
@@ -175,6 +175,7 @@ class EditObjective:
         target = pool.target[index]
         noise = normal_like(target, generator)
         if config.twin_share:
+            # twins are neighbours
             noise = noise[::2].repeat_interleave(2, dim=0)
         noise[:, : pool.falling.shape[1]] = pool.falling[index]
         return EditBatch(
@@ -244,9 +245,9 @@ def load_editor(arguments: Arguments, latent_channels: int) -> InstructedEditor:
 
 def main(arguments: Arguments) -> None:
     """Train, then export the averaged weights to `out/weights`."""
-    choose_device(arguments.device)
-    replicas = Replicas.join(arguments.device)
-    device = replicas.device(arguments.device)
+    wanted = str(choose_device(arguments.device))
+    replicas = Replicas.join(wanted)
+    device = replicas.device(wanted)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
     torch.manual_seed(0)

@@ -102,7 +102,10 @@ class StudentRun:
 
 
 def student_run(minutes: float, num_train_steps: int) -> StudentRun:
-    """The run that made the bundled weights, sized for one H200."""
+    """The last run towards the bundled weights, sized for one H200.
+
+    Since then twins come together in a batch, and drafts keep the still noise that they were made from.
+    """
     return StudentRun(
         pool=EditPoolConfig(
             num_pairs=72,
@@ -348,9 +351,9 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Train, then export the averaged weights to `out/weights`."""
-    choose_device(arguments.device)
-    replicas = Replicas.join(arguments.device)
-    device = replicas.device(arguments.device)
+    wanted = str(choose_device(arguments.device))
+    replicas = Replicas.join(wanted)
+    device = replicas.device(wanted)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
     torch.manual_seed(0)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from vivace.catalog.load import choose_device
 from vivace.core.config import write_config
 from vivace.core.exit_code import exit_code_of
 from vivace.core.shapes import Video
@@ -329,14 +330,15 @@ def main() -> None:
         crop_px=args.crop or config.crop_px,
         num_raw_frames=args.frames or config.num_raw_frames,
     )
-    args.out.mkdir(parents=True, exist_ok=True)
-    store = ClipStore.load(args.data, args.device, sampling=config.sampling)
+    device = choose_device(args.device)
+    store = ClipStore.load(args.data, device, sampling=config.sampling)
     print(f"{len(store.entries)} files, {sum(e.num_frames for e in store.entries)} pictures")
-    lpips = Lpips.load(args.lpips).to(args.device)
-    is_compiled = not args.no_compile and torch.device(args.device).type == "cuda"
+    lpips = Lpips.load(args.lpips).to(device)
+    args.out.mkdir(parents=True, exist_ok=True)
+    is_compiled = not args.no_compile and device.type == "cuda"
     vae = train(config, store, lpips, args.out, use_compile=is_compiled)
     if args.eval is not None:
-        held_out = ClipStore.load(args.eval, args.device)
+        held_out = ClipStore.load(args.eval, device)
         metrics = evaluate(
             vae, lpips, held_out, args.out, edits=EDITS[: args.eval_edits], limit=args.eval_frames
         )
