@@ -15,6 +15,7 @@ from vivace.evaluation.local_fidelity import (
     measure_local,
     region_distance,
 )
+from vivace.evaluation.motion import has_opencv
 from vivace.evaluation.picture_scores import perceptual_distance
 from vivace.evaluation.report import LOCAL_UNDER_TEST
 
@@ -104,6 +105,10 @@ def test_perfect_idle_and_wild_editors_are_told_apart(name, toy_editor, lpips, c
     assert perfect.outside_excess is not None
     assert wild.outside_excess > perfect.outside_excess
     assert 0 < perfect.share < 1
+    is_told = name.startswith("remove") and has_opencv()
+    assert (perfect.inpainted_ratio is not None) == is_told
+    if perfect.inpainted_ratio is not None:
+        assert 0 < perfect.inpainted_ratio < 1
 
 
 def test_a_reverse_edit_is_measured_on_the_whole_picture(toy_editor, lpips, clip, monkeypatch) -> None:

@@ -5,7 +5,7 @@ from vivace.core.errors import InputError
 from vivace.data.edit_pairs import RAIN, SNOW
 from vivace.evaluation.motion import (
     fall_speed,
-    has_optical_flow,
+    has_opencv,
     optical_flow,
     particle_share,
     scene_without_particles,
@@ -35,7 +35,7 @@ def test_the_warp_error_of_a_video_along_its_own_motion_is_zero_and_of_a_still_f
 
 
 def test_optical_flow_points_back_to_where_things_were(clip) -> None:
-    if not has_optical_flow():
+    if not has_opencv():
         with pytest.raises(InputError, match="needs OpenCV"):
             optical_flow(clip.frames)
         return

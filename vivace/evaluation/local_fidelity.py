@@ -18,6 +18,8 @@ from vivace.data.local_families import LocalFamily
 from vivace.data.training_pairs import ReverseFamily, make_training_pair, training_family_named
 from vivace.evaluation.fidelity import EditSettings, Frames, PreparedClip, edited
 from vivace.evaluation.footage import as_video, reconstruct
+from vivace.evaluation.inpainting import inpainted
+from vivace.evaluation.motion import has_opencv
 from vivace.evaluation.picture_scores import LPIPS_BATCH, perceptual_distance, pictures
 from vivace.models.perceptual import Lpips, region_mean
 
@@ -39,6 +41,8 @@ class LocalRow:
         outside_edit: LPIPS of the edit to the source through the VAE outside of the region; None for edits
             of the whole picture.
         outside_vae: LPIPS of the source through the VAE to the source there: what the VAE alone costs.
+        inside_inpainted: LPIPS to T in the region of an inpainter that is told it (`inpainting.py`), through
+            the VAE; None where nothing is removed or OpenCV is not installed.
     """
 
     clip: str
@@ -51,11 +55,19 @@ class LocalRow:
     inside_source: float
     outside_edit: float | None
     outside_vae: float | None
+    inside_inpainted: float | None = None
 
     @property
     def ratio(self) -> float | None:
         """LPIPS to T of the edit as a share of that of doing nothing; None where T is the source."""
         return None if self.inside_source < 1e-6 else self.inside_edit / self.inside_source
+
+    @property
+    def inpainted_ratio(self) -> float | None:
+        """The same ratio of the inpainter that is told the region; None where there is none."""
+        if self.inside_inpainted is None or self.inside_source < 1e-6:
+            return None
+        return self.inside_inpainted / self.inside_source
 
     @property
     def outside_excess(self) -> float | None:
@@ -123,6 +135,7 @@ def measure_local(
     result = edited(editor, frames, instruction, settings)
     edit, target, decoded = as_video(result), reconstruct(vae, pair.target), reconstruct(vae, source)
     outside: tuple[float | None, float | None] = (None, None)
+    told: float | None = None
     if pair.mask is None:
         inside = (
             float(perceptual_distance(lpips, edit, target).mean()),
@@ -137,6 +150,9 @@ def measure_local(
                 region_distance(lpips, edit, decoded, rest),
                 region_distance(lpips, decoded, source, rest),
             )
+        if isinstance(family, LocalFamily) and family.kind == "remove" and has_opencv():
+            filled = reconstruct(vae, as_video(inpainted(frames, pair.mask[0, 0])))
+            told = region_distance(lpips, filled, target, region)
     row = LocalRow(
         clip=clip.name,
         family=family.name,
@@ -148,6 +164,7 @@ def measure_local(
         inside_source=inside[1],
         outside_edit=outside[0],
         outside_vae=outside[1],
+        inside_inpainted=told,
     )
     stacked = torch.cat([frames[-1], result[-1], _frames(pair.target)[-1]])
     return row, stacked.numpy()

@@ -22,8 +22,8 @@ SCENE_SIDE_PX = 48
 MIN_AGREEMENT = 2e-6
 
 
-def has_optical_flow() -> bool:
-    """Whether OpenCV, which computes the flow, is installed (the extra `eval`)."""
+def has_opencv() -> bool:
+    """Whether OpenCV, which computes the flow and inpaints, is installed (the extra `eval`)."""
     try:
         import cv2  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -43,7 +43,7 @@ def optical_flow(frames: UInt8[Tensor, "r h w c"]) -> tuple[Flow, Visible]:
     Source: Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016; the consistency test of
     Sundaram et al., Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow, 2010.
     """
-    if not has_optical_flow():
+    if not has_opencv():
         raise InputError("optical flow needs OpenCV, which is not installed; run: pip install 'vivace[eval]'")
     import cv2  # pyright: ignore[reportMissingImports]
 

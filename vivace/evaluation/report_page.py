@@ -102,7 +102,7 @@ def _fidelity(report: EvaluationReport) -> str:
 def _local(report: EvaluationReport) -> str:
     header = (
         "family", "clips", "scenes", "share edited", "LPIPS edit", "LPIPS source", "ratio", "worst one",
-        "outside: edit", "outside: VAE", "more than the VAE",
+        "inpainter", "outside: edit", "outside: VAE", "more than the VAE",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = []
     for name, found in report.local_of_families().items():
@@ -117,6 +117,7 @@ def _local(report: EvaluationReport) -> str:
                 _n(mean(row.inside_source for row in found)),
                 _n(mean(ratios), 2),
                 _n(max(ratios, default=None), 2),
+                _n(mean(row.inpainted_ratio for row in found), 2),
                 _n(mean(row.outside_edit for row in found)),
                 _n(mean(row.outside_vae for row in found)),
                 _n(mean(row.outside_excess for row in found)),
@@ -125,7 +126,9 @@ def _local(report: EvaluationReport) -> str:
     if len(rows) > 1:
         ratio = mean(mean(row.ratio for row in found) for found in report.local_of_families().values())
         excess = mean(row.outside_excess for row in report.local)
-        rows.append(("mean", str(len(report.local)), "", "", "", "", _n(ratio, 2), "", "", "", _n(excess)))
+        rows.append(
+            ("mean", str(len(report.local)), "", "", "", "", _n(ratio, 2), "", "", "", "", _n(excess))
+        )
     return _table(header, rows)
 
 
