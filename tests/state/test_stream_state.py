@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vivace.core.errors import StateError
 from vivace.state.conv import ConvTail
@@ -55,8 +56,9 @@ def test_a_clone_diverges_without_touching_the_original():
 def test_a_state_survives_a_file(tmp_path):
     state = some_state()
     state.save(tmp_path / "state.safetensors")
-    restored = some_state().restore(tmp_path / "state.safetensors")
+    restored = some_state(frame=0).restore(tmp_path / "state.safetensors")
     assert same(state, restored)
+    assert restored.next_frame == 4
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 
 
@@ -64,6 +66,18 @@ def test_a_file_of_another_stream_is_refused(tmp_path):
     some_state(batch=2).save(tmp_path / "state.safetensors")
     with pytest.raises(StateError, match="does not fit"):
         some_state().restore(tmp_path / "state.safetensors")
+
+
+def test_what_is_no_saved_state_is_refused_with_a_sentence(tmp_path):
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(StateError, match="cannot be read"):
+        some_state().restore(path)
+    path.write_bytes(b"no tensors")
+    with pytest.raises(StateError, match="cannot be read"):
+        some_state().restore(path)
+    save_file(tensors(some_state()), path)
+    with pytest.raises(StateError, match="does not say at which frame"):
+        some_state().restore(path)
 
 
 def test_joining_and_splitting_gives_the_parts_back():

@@ -78,5 +78,5 @@ class Replicas:
     def leave(self) -> None:
         """End what `join` began, once all processes are here."""
         if self.count > 1:
-            dist.barrier()
+            dist.barrier(group=self.hosts)
             dist.destroy_process_group()

@@ -84,7 +84,7 @@ def tiny_edit_spec(latent_channels: int, text_dim: int) -> DitSpec:
 
 
 def tiny_edit_run(stage: Stage, spec: DitSpec, minutes: float, num_train_steps: int) -> TinyEditRun:
-    """The runs towards the bundled weights, sized for one H200; twins came together only after them."""
+    """The runs towards the bundled weights, sized for one H200."""
     trainer = TrainerConfig(
         num_train_steps=num_train_steps,
         learning_rate=8e-4,

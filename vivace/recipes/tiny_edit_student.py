@@ -102,10 +102,7 @@ class StudentRun:
 
 
 def student_run(minutes: float, num_train_steps: int) -> StudentRun:
-    """The last run towards the bundled weights, sized for one H200.
-
-    Since then twins come together in a batch, and drafts keep the still noise that they were made from.
-    """
+    """The last run towards the bundled weights, sized for one H200 (they had two, with such a batch each)."""
     return StudentRun(
         pool=EditPoolConfig(
             num_pairs=72,

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vivace.core.errors import StateError
@@ -81,12 +82,13 @@ class StreamState(Generic[T]):
         part.replace(path)
 
     def restore(self, path: Path) -> Self:
-        """A state of this state's structure with the tensors of `path`.
+        """The saved state, with this state's structure, types and devices.
 
         Raises:
-            StateError: If the file's tensors have other names or shapes than this state's.
+            StateError: If the file is no saved state, or its tensors have other names or shapes than this
+                state's.
         """
-        tensors = load_file(path)
+        tensors, next_frame = _saved(path)
         mine = dict(tree_tensors(self.peek()))
         wrong = sorted(
             name
@@ -98,7 +100,24 @@ class StreamState(Generic[T]):
                 f"{path.name} does not fit this stream: {wrong[0]} and {len(wrong) - 1} more differ"
             )
         leaves = iter([tensors[name].to(leaf) for name, leaf in tree_tensors(self.peek())])
-        return type(self)(tree_map(lambda _: next(leaves), self.peek()), self.next_frame)
+        return type(self)(tree_map(lambda _: next(leaves), self.peek()), next_frame)
+
+
+def _saved(path: Path) -> tuple[dict[str, Tensor], int]:
+    try:
+        with safe_open(path, framework="pt") as stored:
+            next_frame = (stored.metadata() or {}).get("next_frame", "")
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise StateError(
+            f"got {path}, which cannot be read ({error}); expected a file that StreamState.save wrote"
+        ) from error
+    if not next_frame.isdecimal():
+        raise StateError(
+            f"{path.name} does not say at which frame its stream stands; expected a file that "
+            "StreamState.save wrote"
+        )
+    return tensors, int(next_frame)
 
 
 def join_states(states: Sequence[StreamState[T]]) -> StreamState[T]:
