@@ -173,7 +173,8 @@ class Arguments:
 
 
 def main(arguments: Arguments) -> None:
-    """Write all scores as JSON and print the table."""
+    """Write all scores as JSON, anew after each sampler, and print the table; a line a family on stderr."""
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     device = choose_device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     vae = VideoVae.load(arguments.vae, dtype).to(device).requires_grad_(False)
@@ -194,8 +195,10 @@ def main(arguments: Arguments) -> None:
         for family in FAMILIES:
             if family is not IDENTITY:
                 scores.append(comparison.score(name, sampler, editor, family))
+                print(f"{name}: {family.name}: ratio {scores[-1].ratio:.3f}", file=sys.stderr, flush=True)
         print(as_markdown(scores).splitlines()[-1], flush=True)
-    arguments.out.write_text(json.dumps([{**asdict(s), "ratio": s.ratio} for s in scores], indent=1) + "\n")
+        rows = [{**asdict(score), "ratio": score.ratio} for score in scores]
+        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
     print(as_markdown(scores))
 
 
