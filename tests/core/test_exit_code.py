@@ -19,6 +19,11 @@ def failing(error: BaseException):
     [
         (InputError("got 3, expected 4"), 2, "thing: got 3, expected 4\n"),
         (ConfigError("no such setting"), 2, "thing: no such setting\n"),
+        (
+            FileExistsError(17, "File exists", "a/b"),
+            2,
+            "thing: got a/b, which cannot be used (file exists); name another path\n",
+        ),
         (KeyboardInterrupt(), 130, "thing: interrupted\n"),
     ],
 )
@@ -30,8 +35,9 @@ def test_what_was_raised_on_purpose_is_one_sentence_and_a_code(error, code, word
 def test_codes_pass_through_and_faults_keep_their_traceback():
     assert exit_code_of(lambda: None) == 0
     assert exit_code_of(lambda: 3) == 3
-    with pytest.raises(ZeroDivisionError):
-        exit_code_of(failing(ZeroDivisionError()))
+    for fault in (ZeroDivisionError(), ConnectionResetError()):
+        with pytest.raises(type(fault)):
+            exit_code_of(failing(fault))
 
 
 @pytest.mark.parametrize(

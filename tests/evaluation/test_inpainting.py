@@ -6,7 +6,7 @@ import torch
 from vivace.core.errors import InputError
 from vivace.evaluation.inpainting import inpainted
 from vivace.evaluation.local_fidelity import LocalRow
-from vivace.evaluation.motion import has_opencv
+from vivace.evaluation.opencv import has_opencv
 
 
 def a_gradient_with_a_box() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ from vivace.evaluation.local_fidelity import (
     measure_local,
     region_distance,
 )
-from vivace.evaluation.motion import has_opencv
+from vivace.evaluation.opencv import has_opencv
 from vivace.evaluation.picture_scores import perceptual_distance
 from vivace.evaluation.report import LOCAL_UNDER_TEST
 

@@ -5,7 +5,6 @@ from vivace.core.errors import InputError
 from vivace.data.edit_pairs import RAIN, SNOW
 from vivace.evaluation.motion import (
     fall_speed,
-    has_opencv,
     optical_flow,
     particle_share,
     scene_without_particles,
@@ -14,6 +13,7 @@ from vivace.evaluation.motion import (
     warp_error,
     without_particles,
 )
+from vivace.evaluation.opencv import has_opencv
 
 
 def moving_right(num_frames: int = 4) -> torch.Tensor:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from vivace.catalog.model_folder import BUNDLED
+from vivace.core.errors import InputError
 from vivace.data.clips import ClipStore
 from vivace.models.video_vae import VideoVae
 from vivace.recipes import tiny_edit_nouns
@@ -50,3 +51,9 @@ def test_an_editor_is_right_where_it_changes_what_is_named(edits, part, share, m
     monkeypatch.setattr(tiny_edit_nouns, "stream_clip", changed)
     assert share_right(None, edits, bank, 0) == share  # type: ignore[arg-type]
     assert bank.asked == [edit.family.name for edit in edits]
+
+
+def test_no_scene_is_refused():
+    clips = ClipStore([("still", "still", np.zeros((1, 192, 320, 3), dtype=np.uint8))])
+    with pytest.raises(InputError, match="got 0 scenes"):
+        named_edits("remove", 0, clips, VideoVae.load(BUNDLED / "video_vae", torch.float32), 1)

@@ -8,6 +8,7 @@ import torch
 
 from vae_runs import small_lpips
 from vivace.catalog.model_folder import BUNDLED
+from vivace.core.errors import InputError
 from vivace.data.clips import ClipStore
 from vivace.data.edit_pairs import IDENTITY, family_named
 from vivace.models.video_vae import VideoVae
@@ -94,3 +95,17 @@ def test_scores_are_on_disk_after_each_sampler(tmp_path, monkeypatch, capsys):
     (row,) = json.loads(out.read_text())
     assert (row["sampler"], row["family"], row["ratio"]) == ("student, 4 steps", "sepia", 0.2)
     assert "student, 4 steps: sepia: ratio 0.200" in capsys.readouterr().err
+
+
+def test_nothing_to_compare_is_said_before_anything_is_loaded_or_written(tmp_path):
+    nowhere = tmp_path / "none"
+    arguments = Arguments(clips=nowhere, vae=nowhere, lpips=nowhere, out=tmp_path / "new" / "t.json")
+    with pytest.raises(InputError, match="expected --teacher, --causal or --student"):
+        main(arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_clips_that_are_too_short_are_refused():
+    short = ClipStore([("short", "clip", np.zeros((5, 192, 320, 3), dtype=np.uint8))])
+    with pytest.raises(InputError, match="0 clips of 49 raw frames"):
+        Comparison(short, VideoVae.load(BUNDLED / "video_vae", torch.float32), small_lpips(), 1)

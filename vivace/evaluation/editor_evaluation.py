@@ -27,7 +27,7 @@ from vivace.evaluation.fidelity import (
 from vivace.evaluation.footage import EvaluationClip
 from vivace.evaluation.instruction_accuracy import InstructionRow, Phrasing, measure_instructions
 from vivace.evaluation.local_fidelity import LocalRow, local_or_reverse_named, measure_local
-from vivace.evaluation.motion import has_opencv
+from vivace.evaluation.opencv import has_opencv
 from vivace.evaluation.picture_scores import video_scores
 from vivace.evaluation.report import EvaluationConfig, EvaluationReport, ReconstructionRow
 from vivace.models.perceptual import Lpips

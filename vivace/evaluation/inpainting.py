@@ -5,8 +5,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from vivace.core.errors import InputError
-from vivace.evaluation.motion import has_opencv
+from vivace.evaluation.opencv import require_opencv
 
 RADIUS_PX = 5
 
@@ -19,8 +18,7 @@ def inpainted(frames: UInt8[Tensor, "r h w c"], region: Bool[Tensor, "r h w"]) -
 
     Source: Telea, An Image Inpainting Technique Based on the Fast Marching Method, 2004; radius 5 px.
     """
-    if not has_opencv():
-        raise InputError("inpainting needs OpenCV, which is not installed; run: pip install 'vivace[eval]'")
+    require_opencv("inpainting")
     import cv2  # pyright: ignore[reportMissingImports]
 
     # the rim of a drawn thing is blended with what is behind it, so one pixel more is not known

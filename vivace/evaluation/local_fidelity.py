@@ -19,7 +19,7 @@ from vivace.data.training_pairs import ReverseFamily, make_training_pair, traini
 from vivace.evaluation.fidelity import EditSettings, Frames, PreparedClip, edited
 from vivace.evaluation.footage import as_video, reconstruct
 from vivace.evaluation.inpainting import inpainted
-from vivace.evaluation.motion import has_opencv
+from vivace.evaluation.opencv import has_opencv
 from vivace.evaluation.picture_scores import LPIPS_BATCH, perceptual_distance, pictures
 from vivace.models.perceptual import Lpips, region_mean
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from vivace.core.errors import InputError
 from vivace.core.shapes import Video
+from vivace.evaluation.opencv import require_opencv
 
 Flow = Float[Tensor, "r 2 h w"]
 Visible = Bool[Tensor, "r h w"]
@@ -20,15 +20,6 @@ PARTICLE_WINDOW = 5
 SCENE_SIDE_PX = 48
 # Below this mean product of brightness there are no particles to follow.
 MIN_AGREEMENT = 2e-6
-
-
-def has_opencv() -> bool:
-    """Whether OpenCV, which computes the flow and inpaints, is installed (the extra `eval`)."""
-    try:
-        import cv2  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return False
-    return True
 
 
 def optical_flow(frames: UInt8[Tensor, "r h w c"]) -> tuple[Flow, Visible]:
@@ -43,8 +34,7 @@ def optical_flow(frames: UInt8[Tensor, "r h w c"]) -> tuple[Flow, Visible]:
     Source: Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016; the consistency test of
     Sundaram et al., Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow, 2010.
     """
-    if not has_opencv():
-        raise InputError("optical flow needs OpenCV, which is not installed; run: pip install 'vivace[eval]'")
+    require_opencv("optical flow")
     import cv2  # pyright: ignore[reportMissingImports]
 
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

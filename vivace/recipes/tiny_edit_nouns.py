@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vivace.catalog.load import choose_device
+from vivace.core.errors import InputError
 from vivace.core.exit_code import exit_code_of
 from vivace.core.seeds import mix_seed
 from vivace.data.clips import ClipStore
@@ -44,7 +45,11 @@ class NamedEdit:
 def named_edits(
     kind: LocalKind, num_scenes: int, clips: ClipStore, vae: VideoVae, seed: int
 ) -> list[NamedEdit]:
-    """Both edits of each scene; scenes in which one thing hides the other are left out."""
+    """Both edits of each scene; scenes in which one thing hides the other are left out.
+
+    Raises:
+        InputError: If no scene is left.
+    """
     families = [family for family in LOCAL_FAMILIES if family.kind == kind and rivals_of(family)]
     edits: list[NamedEdit] = []
     for scene in range(num_scenes):
@@ -59,6 +64,8 @@ def named_edits(
         if (a & ~b).any() and (b & ~a).any():
             edits.append(NamedEdit(pair_of_families[0], source, a & ~b, b & ~a))
             edits.append(NamedEdit(pair_of_families[1], source, b & ~a, a & ~b))
+    if not edits:
+        raise InputError(f"got {num_scenes} scenes, none of which shows two things; ask for more")
     return edits
 
 
@@ -96,7 +103,7 @@ class Arguments:
     weights: Path
     clips: Path
     vae: Path
-    scenes: int = 42
+    scenes: int = 100
     seed: int = 0
     device: str = "auto"
 

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from vivace.catalog.load import choose_device
 from vivace.catalog.sampling import editing_sigmas
+from vivace.core.errors import InputError
 from vivace.core.exit_code import exit_code_of
 from vivace.core.falling_noise import WEATHER
 from vivace.data.clips import ClipStore
@@ -95,6 +96,11 @@ class Comparison:
 
     def __init__(self, clips: ClipStore, vae: VideoVae, lpips: Lpips, num_clips: int) -> None:
         long = [e for e in clips.entries if e.num_frames >= NUM_RAW_FRAMES]
+        if not long or num_clips < 1:
+            raise InputError(
+                f"got {len(long)} clips of {NUM_RAW_FRAMES} raw frames and num_clips {num_clips}, "
+                "expected at least one of each"
+            )
         step = max(1, len(long) // num_clips)
         self.video = torch.cat(
             [fitted(clips.frames(e)[:NUM_RAW_FRAMES], 192, 320) for e in long[::step][:num_clips]]
@@ -174,6 +180,9 @@ class Arguments:
 
 def main(arguments: Arguments) -> None:
     """Write all scores as JSON, anew after each sampler, and print the table; a line a family on stderr."""
+    folders = {"teacher": arguments.teacher, "causal": arguments.causal, "student": arguments.student}
+    if not any(folders.values()):
+        raise InputError("got no stage to compare, expected --teacher, --causal or --student")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     device = choose_device(arguments.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -182,11 +191,7 @@ def main(arguments: Arguments) -> None:
     comparison = Comparison(ClipStore.load(arguments.clips, device), vae, lpips, arguments.num_clips)
     editors = {
         name: None if folder is None else InstructedEditor.load(folder).to(device).eval()
-        for name, folder in (
-            ("teacher", arguments.teacher),
-            ("causal", arguments.causal),
-            ("student", arguments.student),
-        )
+        for name, folder in folders.items()
     }
     scores: list[StageScore] = []
     for name, sampler in samplers(**editors).items():
