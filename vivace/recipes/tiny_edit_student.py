@@ -72,7 +72,8 @@ class StudentRun:
         perceptual_weight, pixel_weight, motion_weight: Factors of LPIPS, absolute and frame-to-frame errors.
         perceptual_frames: Raw frames of a decoded clip that go through LPIPS, those under training first.
         region_weight: Factor, beyond 1, of absolute errors where a local edit or a particle is.
-        perceptual_region_weight: Factor of LPIPS within that region, beside that of the whole picture.
+        perceptual_region_weight: Factor of LPIPS within that region, beside that of the whole picture. What
+            removals leave behind is nearer to the truth the larger it is, up to 2 (the largest tried).
         has_still_noise: Whether what the student makes itself comes from noise that is the same in every
             latent frame, falling channels apart, as served (decision 0012); its drafts get that noise again.
             Noise on targets is always independent, or a frame could be read out of its neighbour's.
@@ -87,14 +88,14 @@ class StudentRun:
     teacher_share: float = 0.2
     own_memory_share: float = 0.6
     own_draft_share: float = 0.5
-    num_decoded: int = 8
-    num_regions_decoded: int = 4
+    num_decoded: int = 10
+    num_regions_decoded: int = 6
     perceptual_weight: float = 0.35
     pixel_weight: float = 0.3
     motion_weight: float = 0.6
     perceptual_frames: int = 10
     region_weight: float = 6.0
-    perceptual_region_weight: float = 0.5
+    perceptual_region_weight: float = 2.0
     has_still_noise: bool = True
     instructions_per_family: int = 3000
     words: WordsConfig = field(default_factory=lambda: WordsConfig(naming_weight=0.2))
@@ -102,7 +103,7 @@ class StudentRun:
 
 
 def student_run(minutes: float, num_train_steps: int) -> StudentRun:
-    """The last run towards the bundled weights, sized for one H200 (they had two, with such a batch each)."""
+    """The last run towards the bundled weights, sized for one H200."""
     return StudentRun(
         pool=EditPoolConfig(
             num_pairs=72,
@@ -112,7 +113,7 @@ def student_run(minutes: float, num_train_steps: int) -> StudentRun:
             identity_weight=4.0,
             pair_share=0.13,
             local_share=0.36,
-            local_weights=(1.5, 3.0, 1.0, 0.8),
+            local_weights=(1.5, 3.0, 1.0, 1.0),
             twin_share=0.6,
             particle_weight=6.0,
             particle_region_weight=5.0,
