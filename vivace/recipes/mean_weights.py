@@ -2,8 +2,8 @@
 
 python -m vivace.recipes.mean_weights --first ONE/weights --second OTHER/weights --share 0.75 --out MEAN
 
-Two students of the same start lie in one basin, and weights between them can be better than either: what the
-runs learned stays, what each has by chance shrinks.
+Weights between two runs can be better than either, if both started from the same weights or one from the
+other; between runs that did not, they are good for nothing.
 Source: Wortsman et al. 2022, "Model soups", which averages with equal shares.
 """
 
@@ -36,7 +36,7 @@ def mean_weights(first: InstructedEditor, second: InstructedEditor, share: float
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arguments:
-    """Average the weights of two editors that started from the same weights.
+    """Average the weights of two editors, both of one start or one trained on from the other.
 
     Attributes:
         first: Folder of weights, as a stage of training leaves them.
